@@ -1,0 +1,184 @@
+"""The error tree. An error says what happened once; each front-door dialect renders it in its own shape (`api`).
+
+`status`, `code` and `retryable` are class attributes: raising the right class is choosing them. `retryable` says whether the same
+request may be tried on another target: true for trouble on the upstream's side, false for a fault of the request.
+"""
+
+from __future__ import annotations
+
+
+class GhostError(Exception):
+    """Something the client must be told.
+
+    status: HTTP status. code: machine-readable word (OpenAI's vocabulary) or None. param: path of the offending
+    request field. retry_after: seconds until trying again makes sense.
+    """
+
+    status: int = 500
+    code: str | None = None
+    retryable: bool = False
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+
+class RequestError(GhostError):
+    """The request itself is at fault; no backend could serve it."""
+
+    status = 400
+
+
+class FramingError(RequestError):
+    """The bytes on the connection are not a sound HTTP request: answered, then the connection is closed."""
+
+
+class InvalidKey(RequestError):
+    status = 401
+    code = "invalid_api_key"
+
+
+class Forbidden(RequestError):
+    status = 403
+
+
+class NotFound(RequestError):
+    status = 404
+
+
+class ModelNotFound(RequestError):
+    status = 404
+    code = "model_not_found"
+
+
+class MethodNotAllowed(RequestError):
+    status = 405
+
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class RequestTimeout(RequestError):
+    status = 408
+
+
+class BodyTooLarge(RequestError):
+    status = 413
+
+
+class TargetTooLong(RequestError):
+    status = 414
+
+
+class UnsupportedMediaType(RequestError):
+    status = 415
+
+
+class ExpectationFailed(RequestError):
+    status = 417
+
+
+class HeadTooLarge(RequestError):
+    status = 431
+
+
+class UnsupportedParameter(RequestError):
+    code = "unsupported_parameter"
+
+
+class UnsupportedValue(RequestError):
+    code = "unsupported_value"
+
+
+class ContextLengthExceeded(RequestError):
+    code = "context_length_exceeded"
+
+
+class NotImplementedHere(GhostError):
+    """A known path or method that this gateway does not serve."""
+
+    status = 501
+
+
+class VersionNotSupported(GhostError):
+    status = 505
+
+
+class Overloaded(GhostError):
+    """No capacity here: too many connections, no target able to take the request, or shutting down."""
+
+    status = 503
+    code = "overloaded"
+
+
+class UpstreamError(GhostError):
+    """A backend failed. Before the first content has gone to the client, the next target is tried."""
+
+    status = 502
+    code = "upstream_error"
+    retryable = True
+
+
+class UpstreamConnectError(UpstreamError):
+    """Refused, unreachable, unresolvable, or the TLS handshake failed: nothing was sent."""
+
+    code = "upstream_unreachable"
+
+
+class UpstreamProtocolError(UpstreamError):
+    """The backend's bytes are not what its dialect says: bad framing, not JSON, an empty answer."""
+
+    code = "upstream_invalid_response"
+
+
+class UpstreamCut(UpstreamError):
+    """The answer ended before it was whole."""
+
+    code = "upstream_incomplete"
+
+
+class UpstreamTimeout(UpstreamError):
+    """A time limit fired; `limit` is one of connect, head, first_token, idle, total."""
+
+    status = 504
+    code = "upstream_timeout"
+
+    def __init__(self, message: str, *, limit: str) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+class UpstreamAnswered(UpstreamError):
+    """The backend answered with an error of its own, in words that may be passed on.
+
+    upstream_status: what it said. Which of its errors are the request's fault (and so not tried elsewhere) is decided by
+    `retryable`, set per instance; `code` likewise follows the backend's.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        upstream_status: int,
+        status: int,
+        code: str | None,
+        retryable: bool,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, param=param, retry_after=retry_after)
+        self.upstream_status = upstream_status
+        self.status = status
+        self.code = code
+        self.retryable = retryable
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. `problems` lists every mistake, each a line with its place."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems

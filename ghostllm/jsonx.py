@@ -1,0 +1,56 @@
+"""JSON, by orjson where it loads and by the standard library where it does not (a zipapp cannot load native modules).
+
+Both give `dumps` -> compact UTF-8 bytes and `loads` <- bytes-like or str. `loads` raises `DecodeError` (a ValueError) on
+anything that is not JSON, on invalid UTF-8, on NaN and Infinity, and on nesting too deep to parse.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+if os.environ.get("GHOSTLLM_PURE") == "1":  # the test suite runs once more this way: as a zipapp would
+    orjson = None
+else:
+    try:
+        import orjson
+    except ImportError:  # pragma: no cover - covered by the zipapp test
+        orjson = None  # type: ignore[assignment]
+
+
+class DecodeError(ValueError):
+    """The text is not JSON; the message says where."""
+
+
+if orjson is not None:
+    BACKEND = "orjson"
+    dumps = orjson.dumps
+
+    def loads(data: bytes | bytearray | memoryview | str) -> Any:
+        try:
+            return orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise DecodeError(str(error)) from None
+
+else:
+    import json
+
+    BACKEND = "json"
+    _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+    def dumps(value: Any) -> bytes:
+        return _encode(value).encode("utf-8", "replace")
+
+    def _refuse(name: str) -> Any:
+        raise DecodeError(f"{name} is not JSON")
+
+    def loads(data: bytes | bytearray | memoryview | str) -> Any:
+        try:
+            text = data if isinstance(data, str) else str(data, "utf-8")
+            return json.loads(text, parse_constant=_refuse)
+        except RecursionError:
+            raise DecodeError("nested too deeply") from None
+        except DecodeError:
+            raise
+        except ValueError as error:
+            raise DecodeError(str(error)) from None

@@ -1,0 +1,149 @@
+"""What travels through the gateway: the request as it came, the call it makes, and the Exchange that remembers both.
+
+Names: a *client* sends a *request* to a front *door* (a dialect); the gateway makes a plan of *attempts*, each one an
+*upstream* exchange with a *backend*. Times are seconds on the event loop's monotonic clock unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ghostllm.errors import GhostError
+
+Pairs = tuple[tuple[bytes, bytes], ...]
+"""Header fields in order, names in lower case."""
+
+Body = bytes | bytearray
+Buffers = list[bytes | bytearray | memoryview]
+
+
+class Request:
+    """One HTTP request. Header names are lower-case bytes; repeated fields are joined with `, `.
+
+    target: path and query as sent, still percent-encoded. minor: HTTP/1.x minor version. content_length: declared body
+    length, None when absent. chunked: the body came chunked. body: the whole body, decoded from its framing (not from
+    its Content-Encoding). peer: address of the client, for logs and limits.
+    """
+
+    __slots__ = ("body", "chunked", "content_length", "headers", "method", "minor", "path", "peer", "query")
+
+    def __init__(self, method: str, target: str, headers: dict[bytes, bytes], minor: int = 1) -> None:
+        self.method = method
+        self.path, _, self.query = target.partition("?")
+        self.headers = headers
+        self.minor = minor
+        self.content_length: int | None = None
+        self.chunked = False
+        self.body: Body = b""
+        self.peer = ""
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.path} {len(self.body)} B from {self.peer or '?'}>"
+
+
+@dataclass(slots=True)
+class Usage:
+    """Token counts of one answer. None means that nobody said; 0 means that somebody said zero.
+
+    prompt includes cached tokens (OpenAI's meaning). estimated: not the backend's own figures. partial: the answer was
+    cut or cancelled, so the counts are what was spent until then.
+    """
+
+    prompt: int | None = None
+    completion: int | None = None
+    cached: int | None = None
+    reasoning: int | None = None
+    estimated: bool = False
+    partial: bool = False
+
+    @property
+    def known(self) -> bool:
+        return self.prompt is not None or self.completion is not None
+
+
+@dataclass(slots=True, frozen=True)
+class Identity:
+    """Who asks. models: patterns (fnmatch) of model names this key may use; empty means all."""
+
+    key: str = "anonymous"
+    models: tuple[str, ...] = ()
+
+
+ANONYMOUS = Identity()
+
+
+@dataclass(slots=True)
+class Call:
+    """What the client asks of a model, as its door understood it.
+
+    operation: "chat", "completions" or "embeddings". fields: the parsed JSON body, to read and never to change. body:
+    its bytes, to be passed on. wants_usage: the client asked for usage in its stream (outside streams: always true).
+    """
+
+    door: str
+    operation: str
+    model: str
+    body: Body
+    fields: dict[str, Any]
+    stream: bool = False
+    wants_usage: bool = True
+
+
+@dataclass(slots=True, frozen=True)
+class UpstreamRequest:
+    """One HTTP request to a backend, ready but for connection-level fields (Host, Content-Length, Connection).
+
+    path: below the backend's base path, with its leading slash. body: buffers that are written one after the other.
+    """
+
+    method: str
+    path: str
+    headers: Pairs = ()
+    body: Buffers = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try on one target. outcome: "ok", "cancelled", or the code of the error that ended it."""
+
+    backend: str
+    model: str
+    started: float
+    status: int | None = None
+    outcome: str = "open"
+    error: str | None = None
+
+
+class Exchange:
+    """The one object that travels with a request, from its first byte to its log line.
+
+    received, committed, finished: marks of the timeline (whole head seen; first content handed to the client; last byte
+    handed over). status is what the client saw. outcome: "ok", "error" (before the answer), "broken" (inside it) or
+    "cancelled" (the client left).
+    """
+
+    __slots__ = (
+        "attempts", "backend", "bytes_out", "call", "committed", "error", "finished", "identity", "outcome", "received",
+        "request", "request_id", "route", "status", "usage",
+    )  # fmt: skip
+
+    def __init__(self, request: Request, request_id: str, received: float) -> None:
+        self.request = request
+        self.request_id = request_id
+        self.received = received
+        self.route = ""
+        self.identity = ANONYMOUS
+        self.call: Call | None = None
+        self.attempts: list[Attempt] = []
+        self.backend: str | None = None
+        self.usage = Usage()
+        self.committed: float | None = None
+        self.finished: float | None = None
+        self.status = 0
+        self.bytes_out = 0
+        self.outcome = "open"
+        self.error: GhostError | None = None
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.request_id} {self.request.method} {self.request.path} {self.outcome} {self.status}>"

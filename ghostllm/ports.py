@@ -1,0 +1,117 @@
+"""The Protocols where layers meet. Whoever needs something says here what; whoever has it need not be imported.
+
+The server (net) calls an `Application`; the application (gateway) answers through a `Responder`. Backends prepare
+upstream requests and read the answers; observers see every exchange at its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ghostllm.errors import GhostError
+from ghostllm.message import Call, Exchange, Identity, Pairs, Request, UpstreamRequest, Usage
+
+
+class Flow(Protocol):
+    """A source of bytes that can be told to wait: an upstream connection, paused while its client reads slowly."""
+
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+class Responder(Protocol):
+    """The way back to one client, whatever its HTTP version. Either `respond` once, or `begin`, `write`…, `end`.
+
+    Nothing here blocks: `write` hands over and returns. Framing (length, chunks, connection close) is the server's.
+    """
+
+    def respond(self, status: int, headers: Pairs, body: bytes) -> None: ...
+    def begin(self, status: int, headers: Pairs) -> None: ...
+    def write(self, data: bytes) -> None: ...
+    def end(self, *, close: bool = False) -> None: ...
+    def attach(self, source: Flow) -> None:
+        """Pause and resume `source` as the client's socket fills and drains."""
+
+
+Handler = Callable[[Exchange, Responder], Awaitable[None]]
+
+
+class Application(Protocol):
+    """What the server needs to know of the gateway."""
+
+    def open(self, request: Request, now: float) -> tuple[Exchange, Handler]:
+        """Called with the head, before the body is read: route and identity. Raises GhostError to refuse."""
+
+    def refuse(self, error: GhostError, request: Request | None) -> tuple[int, Pairs, bytes]:
+        """The answer to a request that never reached a handler."""
+
+    def closed(self, exchange: Exchange) -> None:
+        """The exchange is over, however it ended; called exactly once for each opened one."""
+
+
+class Answer(Protocol):
+    """Reads one backend's answer to one call and gives what the client of the call's door must get. Pure: no I/O.
+
+    usage: filled as the figures come by. committed: the first content (text, reasoning, a tool fragment) has come by.
+    complete: the answer's own end (finish reason or terminator) has been seen.
+    """
+
+    usage: Usage
+    committed: bool
+    complete: bool
+
+    def feed(self, data: bytes) -> bytes:
+        """Stream bytes in, as cut by the network; whole client events out (b"" while there are none).
+
+        Raises UpstreamAnswered for an error the backend reports inside its stream, UpstreamProtocolError for anything
+        that is not its dialect. What was returned before stays valid.
+        """
+
+    def finish(self) -> bytes:
+        """The upstream body ended soundly: the client's terminator. Raises UpstreamCut if the answer is not whole."""
+
+    def whole(self, body: bytes) -> bytes:
+        """A complete non-stream body in, the client's body out. Raises UpstreamProtocolError (not JSON, empty)."""
+
+
+class Translator(Protocol):
+    """Prepares calls for one backend, and judges what it answers."""
+
+    def prepare(self, call: Call, model: str) -> tuple[UpstreamRequest, Answer]:
+        """The request for upstream model `model`. Raises UnsupportedParameter for what this backend cannot do."""
+
+    def failure(self, status: int, headers: dict[bytes, bytes], body: bytes) -> GhostError:
+        """The error behind a non-2xx answer: the request's fault (not retryable) or the backend's (retryable)."""
+
+    def inventory_request(self) -> UpstreamRequest:
+        """Asks for the backend's models."""
+
+    def inventory(self, body: bytes) -> list[ModelInfo]:
+        """The models in that answer. Raises UpstreamProtocolError."""
+
+
+@dataclass(slots=True, frozen=True)
+class ModelInfo:
+    """A model that a backend says it has. context: tokens; capabilities: of chat, completions, embeddings, tools, vision.
+
+    Empty capabilities mean that the backend did not say.
+    """
+
+    id: str
+    created: int | None = None
+    owner: str = ""
+    context: int | None = None
+    capabilities: frozenset[str] = frozenset()
+
+
+class Authenticator(Protocol):
+    def identify(self, headers: dict[bytes, bytes]) -> Identity:
+        """Raises InvalidKey."""
+
+
+class Observer(Protocol):
+    """Sees every exchange once, at its end."""
+
+    def finished(self, exchange: Exchange) -> None: ...

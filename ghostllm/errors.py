@@ -1,7 +1,9 @@
-"""The error tree. An error says what happened once; each front-door dialect renders it in its own shape (`api`).
+"""The error tree. An error says what happened once; each front-door dialect renders it in its own shape
+(`api`).
 
-`status`, `code` and `retryable` are class attributes: raising the right class is choosing them. `retryable` says whether the same
-request may be tried on another target: true for trouble on the upstream's side, false for a fault of the request.
+Class attributes, so that raising the right class is choosing them: `status` and `code`; `retryable`, whether
+the same request may be tried on another target (trouble of the upstream, not a fault of the request);
+`repeatable`, whether it may be tried once more on the same one.
 """
 
 from __future__ import annotations
@@ -10,13 +12,14 @@ from __future__ import annotations
 class GhostError(Exception):
     """Something the client must be told.
 
-    status: HTTP status. code: machine-readable word (OpenAI's vocabulary) or None. param: path of the offending
-    request field. retry_after: seconds until trying again makes sense.
+    status: HTTP status. code: machine-readable word (OpenAI's vocabulary) or None. param: path of the
+    offending request field. retry_after: seconds until trying again makes sense.
     """
 
     status: int = 500
     code: str | None = None
     retryable: bool = False
+    repeatable: bool = False
 
     def __init__(self, message: str, *, param: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -118,8 +121,9 @@ class UpstreamError(GhostError):
     """A backend failed. Before the first content has gone to the client, the next target is tried."""
 
     status = 502
-    code = "upstream_error"
+    code: str | None = "upstream_error"
     retryable = True
+    repeatable = True
 
 
 class UpstreamConnectError(UpstreamError):
@@ -145,6 +149,7 @@ class UpstreamTimeout(UpstreamError):
 
     status = 504
     code = "upstream_timeout"
+    repeatable = False  # who has kept the client waiting once is not waited for again
 
     def __init__(self, message: str, *, limit: str) -> None:
         super().__init__(message)
@@ -154,8 +159,8 @@ class UpstreamTimeout(UpstreamError):
 class UpstreamAnswered(UpstreamError):
     """The backend answered with an error of its own, in words that may be passed on.
 
-    upstream_status: what it said. Which of its errors are the request's fault (and so not tried elsewhere) is decided by
-    `retryable`, set per instance; `code` likewise follows the backend's.
+    upstream_status: what it said. Which of its errors are the request's fault (and so not tried elsewhere) is
+    decided by `retryable`, set per instance; `code` likewise follows the backend's.
     """
 
     def __init__(
@@ -174,6 +179,7 @@ class UpstreamAnswered(UpstreamError):
         self.status = status
         self.code = code
         self.retryable = retryable
+        self.repeatable = retryable and (upstream_status == 429 or upstream_status >= 500)
 
 
 class ConfigError(Exception):

@@ -1,7 +1,9 @@
-"""JSON, by orjson where it loads and by the standard library where it does not (a zipapp cannot load native modules).
+"""JSON, by orjson where it loads and by the standard library where it does not (a zipapp cannot load native
+modules).
 
-Both give `dumps` -> compact UTF-8 bytes and `loads` <- bytes-like or str. `loads` raises `DecodeError` (a ValueError) on
-anything that is not JSON, on invalid UTF-8, on NaN and Infinity, and on nesting too deep to parse.
+Both give `dumps` -> compact UTF-8 bytes and `loads` <- bytes-like or str. `loads` raises `DecodeError` (a
+ValueError) on anything that is not JSON, on invalid UTF-8, on NaN and Infinity, and on nesting too deep to
+parse.
 """
 
 from __future__ import annotations

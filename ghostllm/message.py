@@ -1,7 +1,9 @@
-"""What travels through the gateway: the request as it came, the call it makes, and the Exchange that remembers both.
+"""What travels through the gateway: the request as it came, the call it makes, and the Exchange that
+remembers both.
 
-Names: a *client* sends a *request* to a front *door* (a dialect); the gateway makes a plan of *attempts*, each one an
-*upstream* exchange with a *backend*. Times are seconds on the event loop's monotonic clock unless said otherwise.
+Names: a *client* sends a *request* to a front *door* (a dialect); the gateway makes a plan of *attempts*,
+each one an *upstream* exchange with a *backend*. Times are seconds on the event loop's monotonic clock unless
+said otherwise.
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ Buffers = list[bytes | bytearray | memoryview]
 class Request:
     """One HTTP request. Header names are lower-case bytes; repeated fields are joined with `, `.
 
-    target: path and query as sent, still percent-encoded. minor: HTTP/1.x minor version. content_length: declared body
-    length, None when absent. chunked: the body came chunked. body: the whole body, decoded from its framing (not from
-    its Content-Encoding). peer: address of the client, for logs and limits.
+    target: path and query as sent, still percent-encoded. minor: HTTP/1.x minor version. content_length:
+    declared body length, None when absent. chunked: the body came chunked. body: the whole body, decoded from
+    its framing (not from its Content-Encoding). peer: address of the client, for logs and limits.
     """
 
     __slots__ = ("body", "chunked", "content_length", "headers", "method", "minor", "path", "peer", "query")
@@ -46,8 +48,8 @@ class Request:
 class Usage:
     """Token counts of one answer. None means that nobody said; 0 means that somebody said zero.
 
-    prompt includes cached tokens (OpenAI's meaning). estimated: not the backend's own figures. partial: the answer was
-    cut or cancelled, so the counts are what was spent until then.
+    prompt includes cached tokens (OpenAI's meaning). estimated: not the backend's own figures. partial: the
+    answer was cut or cancelled, so the counts are what was spent until then.
     """
 
     prompt: int | None = None
@@ -77,8 +79,9 @@ ANONYMOUS = Identity()
 class Call:
     """What the client asks of a model, as its door understood it.
 
-    operation: "chat", "completions" or "embeddings". fields: the parsed JSON body, to read and never to change. body:
-    its bytes, to be passed on. wants_usage: the client asked for usage in its stream (outside streams: always true).
+    operation: "chat", "completions" or "embeddings". fields: the parsed JSON body, to read and never to
+    change. body: its bytes, to be passed on. wants_usage: the client asked for usage in its stream (outside
+    streams: always true).
     """
 
     door: str
@@ -92,9 +95,11 @@ class Call:
 
 @dataclass(slots=True, frozen=True)
 class UpstreamRequest:
-    """One HTTP request to a backend, ready but for connection-level fields (Host, Content-Length, Connection).
+    """One HTTP request to a backend, ready but for connection-level fields (Host, Content-Length,
+    Connection).
 
-    path: below the backend's base path, with its leading slash. body: buffers that are written one after the other.
+    path: below the backend's base path, with its leading slash. body: buffers that are written one after the
+    other.
     """
 
     method: str
@@ -118,14 +123,14 @@ class Attempt:
 class Exchange:
     """The one object that travels with a request, from its first byte to its log line.
 
-    received, committed, finished: marks of the timeline (whole head seen; first content handed to the client; last byte
-    handed over). status is what the client saw. outcome: "ok", "error" (before the answer), "broken" (inside it) or
-    "cancelled" (the client left).
+    headers: fields that every answer to it carries. received, committed, finished: marks of the timeline
+    (whole head seen; first content handed to the client; last byte handed over). status is what the client
+    saw. outcome: "ok", "error" (before the answer), "broken" (inside it) or "cancelled" (the client left).
     """
 
     __slots__ = (
-        "attempts", "backend", "bytes_out", "call", "committed", "error", "finished", "identity", "outcome", "received",
-        "request", "request_id", "route", "status", "usage",
+        "attempts", "backend", "bytes_out", "call", "committed", "error", "finished", "headers", "identity",
+        "outcome", "received", "request", "request_id", "route", "status", "usage",
     )  # fmt: skip
 
     def __init__(self, request: Request, request_id: str, received: float) -> None:
@@ -133,6 +138,7 @@ class Exchange:
         self.request_id = request_id
         self.received = received
         self.route = ""
+        self.headers: Pairs = ()
         self.identity = ANONYMOUS
         self.call: Call | None = None
         self.attempts: list[Attempt] = []
@@ -146,4 +152,5 @@ class Exchange:
         self.error: GhostError | None = None
 
     def __repr__(self) -> str:
-        return f"<Exchange {self.request_id} {self.request.method} {self.request.path} {self.outcome} {self.status}>"
+        request = self.request
+        return f"<Exchange {self.request_id} {request.method} {request.path} {self.outcome} {self.status}>"

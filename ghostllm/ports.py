@@ -1,30 +1,35 @@
-"""The Protocols where layers meet. Whoever needs something says here what; whoever has it need not be imported.
+"""The Protocols where layers meet. Whoever needs something says here what; whoever has it need not be
+imported.
 
-The server (net) calls an `Application`; the application (gateway) answers through a `Responder`. Backends prepare
-upstream requests and read the answers; observers see every exchange at its end.
+The server (net) calls an `Application`; the application (gateway) answers through a `Responder`. Backends
+prepare upstream requests and read the answers; observers see every exchange at its end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ghostllm.errors import GhostError
-from ghostllm.message import Call, Exchange, Identity, Pairs, Request, UpstreamRequest, Usage
+from ghostllm.message import Body, Call, Exchange, Identity, Pairs, Request, UpstreamRequest, Usage
 
 
 class Flow(Protocol):
-    """A source of bytes that can be told to wait: an upstream connection, paused while its client reads slowly."""
+    """A source of bytes that can be told to wait: an upstream connection, paused while its client reads
+    slowly.
+    """
 
     def pause(self) -> None: ...
     def resume(self) -> None: ...
 
 
 class Responder(Protocol):
-    """The way back to one client, whatever its HTTP version. Either `respond` once, or `begin`, `write`…, `end`.
+    """The way back to one client, whatever its HTTP version. Either `respond` once, or `begin`, `write`…,
+    `end`.
 
-    Nothing here blocks: `write` hands over and returns. Framing (length, chunks, connection close) is the server's.
+    Nothing here blocks: `write` hands over and returns. Framing (length, chunks, connection close) is the
+    server's.
     """
 
     def respond(self, status: int, headers: Pairs, body: bytes) -> None: ...
@@ -41,21 +46,46 @@ Handler = Callable[[Exchange, Responder], Awaitable[None]]
 class Application(Protocol):
     """What the server needs to know of the gateway."""
 
-    def open(self, request: Request, now: float) -> tuple[Exchange, Handler]:
-        """Called with the head, before the body is read: route and identity. Raises GhostError to refuse."""
+    def open(self, request: Request, now: float) -> tuple[Exchange, Handler | None]:
+        """Called with the head, before the body is read: route and identity. No handler: refused, see
+        exchange.error.
+        """
 
-    def refuse(self, error: GhostError, request: Request | None) -> tuple[int, Pairs, bytes]:
-        """The answer to a request that never reached a handler."""
+    def malformed(self, error: GhostError, peer: str, now: float) -> Exchange:
+        """An exchange for bytes that never became a request."""
+
+    def render(self, exchange: Exchange) -> tuple[int, Pairs, bytes]:
+        """The answer that tells the client of exchange.error: status, headers, body."""
 
     def closed(self, exchange: Exchange) -> None:
-        """The exchange is over, however it ended; called exactly once for each opened one."""
+        """The exchange is over, however it ended; called exactly once for each."""
+
+
+class Door(Protocol):
+    """A front-door dialect: how its calls are read and its errors told. The modules of `api` are doors."""
+
+    STREAM_HEADERS: Pairs
+    WHOLE_HEADERS: Pairs
+
+    def read_call(self, operation: str, body: Body) -> Call:
+        """Raises RequestError naming the field that is wrong."""
+
+    def render_error(self, error: GhostError) -> bytes:
+        """The body of an error answer."""
+
+    def error_headers(self, error: GhostError) -> Pairs:
+        """The header fields that clients of this dialect read off an error answer."""
+
+    def error_event(self, error: GhostError) -> bytes:
+        """The error inside a stream."""
 
 
 class Answer(Protocol):
-    """Reads one backend's answer to one call and gives what the client of the call's door must get. Pure: no I/O.
+    """Reads one backend's answer to one call and gives what the client of the call's door must get. Pure: no
+    I/O.
 
-    usage: filled as the figures come by. committed: the first content (text, reasoning, a tool fragment) has come by.
-    complete: the answer's own end (finish reason or terminator) has been seen.
+    usage: filled as the figures come by. committed: the first content (text, reasoning, a tool fragment) has
+    come by. complete: the answer's own end (finish reason or terminator) has been seen.
     """
 
     usage: Usage
@@ -65,25 +95,34 @@ class Answer(Protocol):
     def feed(self, data: bytes) -> bytes:
         """Stream bytes in, as cut by the network; whole client events out (b"" while there are none).
 
-        Raises UpstreamAnswered for an error the backend reports inside its stream, UpstreamProtocolError for anything
-        that is not its dialect. What was returned before stays valid.
+        Raises UpstreamAnswered for an error the backend reports inside its stream, UpstreamProtocolError for
+        anything that is not its dialect. What was returned before stays valid.
         """
 
     def finish(self) -> bytes:
-        """The upstream body ended soundly: the client's terminator. Raises UpstreamCut if the answer is not whole."""
+        """The upstream body ended soundly: the client's terminator. Raises UpstreamCut if the answer is not
+        whole.
+        """
 
     def whole(self, body: bytes) -> bytes:
-        """A complete non-stream body in, the client's body out. Raises UpstreamProtocolError (not JSON, empty)."""
+        """A complete non-stream body in, the client's body out. Raises UpstreamProtocolError (not JSON,
+        empty).
+        """
 
 
 class Translator(Protocol):
     """Prepares calls for one backend, and judges what it answers."""
 
-    def prepare(self, call: Call, model: str) -> tuple[UpstreamRequest, Answer]:
-        """The request for upstream model `model`. Raises UnsupportedParameter for what this backend cannot do."""
+    def prepare(self, call: Call, model: str, extra: Mapping[str, Any]) -> tuple[UpstreamRequest, Answer]:
+        """The request for upstream model `model`, with the top-level members `extra` set in the call's JSON.
+
+        Raises UnsupportedParameter or UnsupportedValue for what this backend cannot do.
+        """
 
     def failure(self, status: int, headers: dict[bytes, bytes], body: bytes) -> GhostError:
-        """The error behind a non-2xx answer: the request's fault (not retryable) or the backend's (retryable)."""
+        """The error behind a non-2xx answer: the request's fault (not retryable) or the backend's
+        (retryable).
+        """
 
     def inventory_request(self) -> UpstreamRequest:
         """Asks for the backend's models."""
@@ -94,7 +133,8 @@ class Translator(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class ModelInfo:
-    """A model that a backend says it has. context: tokens; capabilities: of chat, completions, embeddings, tools, vision.
+    """A model that a backend says it has. context: tokens; capabilities: of chat, completions, embeddings,
+    tools, vision.
 
     Empty capabilities mean that the backend did not say.
     """
@@ -112,6 +152,8 @@ class Authenticator(Protocol):
 
 
 class Observer(Protocol):
-    """Sees every exchange once, at its end."""
+    """Sees every exchange at its beginning and, once, at its end."""
+
+    def opened(self, exchange: Exchange) -> None: ...
 
     def finished(self, exchange: Exchange) -> None: ...

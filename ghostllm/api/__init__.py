@@ -1,0 +1,6 @@
+"""The front-door dialects and the forms between them. Pure: bytes and values in, bytes and values out.
+
+door: a dialect that clients speak to the gateway (`openai` …); `ports.Door` says what one must be able to do.
+pass-through: the backend speaks the door's dialect, so bytes go through as they are (`passthrough`,
+`splice`). neutral form: what two dialects share (`canonical`), for when they do not.
+"""

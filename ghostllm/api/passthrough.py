@@ -1,0 +1,327 @@
+"""Answers of a backend that speaks the client's own dialect: the bytes go through, and what passes is
+understood.
+
+A stream is relayed in the pieces in which it comes. Until the first content every event is parsed; from then
+on a piece is only tested: it is whole events in the server's own style, with nothing inside that means
+something here (usage, an error, a finish reason, the terminator). The tests cannot be deceived by what the
+model says, because in JSON a quotation mark inside a string has a backslash before it. Braces must balance,
+or the piece is parsed: a cut event does not pass. A piece that fails any test is taken apart, event by event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from ghostllm import jsonx
+from ghostllm.api import openai_events as events
+from ghostllm.api.openai import DONE
+from ghostllm.api.openai_failures import stream_error
+from ghostllm.api.splice import edit, find
+from ghostllm.api.usage import take_usage
+from ghostllm.errors import RequestError, UpstreamAnswered, UpstreamCut, UpstreamError, UpstreamProtocolError
+from ghostllm.message import Call, Usage
+
+
+class PassThrough:
+    """Implements ports.Answer for one call. choices: how many the answer will have. limit: bytes of the
+    largest event.
+
+    backend: how messages name it. blot: takes secrets out of the backend's own messages. The model's name in
+    the answer becomes the one that the client asked for; usage that it did not ask for is taken out. Every
+    other byte stays.
+    """
+
+    __slots__ = (
+        "_backend", "_blot", "_call", "_choices", "_done", "_failure", "_finished", "_held", "_held_size",
+        "_limit", "_rename", "_seen", "_smooth", "_style", "_tail", "committed", "complete", "usage",
+    )  # fmt: skip
+
+    def __init__(
+        self, call: Call, *, backend: str, limit: int, choices: int = 1, blot: Callable[[str], str] = str
+    ) -> None:
+        self.usage = Usage()
+        self.committed = False
+        self.complete = False
+        self._call = call
+        self._backend = backend
+        self._blot = blot
+        self._limit = limit
+        self._choices = choices
+        self._finished: set[Any] = set()
+        self._held: list[bytes] = []  # the beginning of an event whose end has not come
+        self._held_size = 0
+        self._tail = b""
+        self._seen = False  # some event with choices
+        self._done = False
+        self._failure: UpstreamError | None = None
+        self._style = events.COMPACT
+        self._rename: tuple[bytes, bytes] | None = None
+        self._smooth = (
+            False  # committed, style known, nothing held, not over: pieces may pass by the tests alone
+        )
+
+    def __repr__(self) -> str:
+        state = (
+            "done"
+            if self._done
+            else "complete"
+            if self.complete
+            else "committed"
+            if self.committed
+            else "open"
+        )
+        return f"<PassThrough {self._backend} {state}>"
+
+    # --- streams
+
+    def feed(self, data: bytes) -> bytes:
+        """The same object comes out wherever nothing has to change.
+
+        If a piece holds sound events and then a fault, the events come out and the fault is raised by the
+        next call; before the commit it is raised at once, since then another backend can still give the whole
+        answer.
+        """
+        if self._smooth:
+            style = self._style
+            size = len(data)
+            if (
+                (data.find(b"\n") == size - style.gap or self._is_row(data))
+                and data.startswith(style.opening)
+                and data.endswith(style.closing)
+                and b'"error"' not in data
+                and data.count(b"{") == data.count(b"}")
+                and data.count(b'"finish_reason"') == data.count(style.null_finish)
+            ):
+                if b'"usage"' in data:
+                    if data.count(b'"usage"') != data.count(style.null_usage):
+                        return self._take_apart(data)
+                    if not self._call.wants_usage:
+                        data = data.replace(style.null_usage, b"")
+                return data if self._rename is None else data.replace(*self._rename)
+        return self._take_apart(data)
+
+    def finish(self) -> bytes:
+        """The terminator, unless it has come. Raises UpstreamCut, or what an unfinished last event turns out
+        to be.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._done:
+            return b""
+        out = self._take_rest()
+        if self._done:
+            return out
+        if self.complete:
+            self._close()
+            return out + DONE
+        if not self._seen:
+            raise UpstreamProtocolError(f"{self._backend} answered with an empty stream")
+        raise UpstreamCut(f"{self._backend} ended its stream before the answer was complete")
+
+    def _is_row(self, data: bytes) -> bool:
+        """Whether several events, all in the known style, make up the piece."""
+        return data.count(b"\n") == 2 * data.count(self._style.seam) + 2
+
+    def _take_apart(self, data: bytes) -> bytes:
+        if self._failure is not None:
+            raise self._failure
+        if self._done:
+            return b""
+        block = self._whole_events(data)
+        if not block:
+            return b""
+        was_committed = self.committed
+        out: list[bytes] = []
+        try:
+            for event in events.split(block):
+                out.append(self._event(event))
+                if self._done:
+                    break
+        except UpstreamError as error:
+            self._failure = error
+            self._smooth = False
+            if not (was_committed and any(out)):
+                raise
+        joined = b"".join(out)
+        return block if joined == block else joined
+
+    def _whole_events(self, data: bytes) -> bytes:
+        """Everything up to the last event's end; the rest is held."""
+        held = self._held
+        if held:
+            if not events.last_end(self._tail + data):
+                self._hold(data)
+                return b""
+            data = b"".join((*held, data))
+            self._held, self._held_size, self._tail = [], 0, b""
+        end = events.last_end(data)
+        if end != len(data):
+            self._hold(data[end:])
+        else:
+            self._smooth = self.committed and self._style is not events.COMPACT
+        return data[:end]
+
+    def _hold(self, data: bytes) -> None:
+        self._smooth = False
+        self._held.append(data)
+        self._held_size += len(data)
+        self._tail = (self._tail + data[-events.TAIL :])[-events.TAIL :]
+        if self._held_size > self._limit:
+            self._failure = UpstreamProtocolError(
+                f"{self._backend} sent an event larger than {self._limit} bytes"
+            )
+            self._held = []
+            raise self._failure
+
+    def _take_rest(self) -> bytes:
+        """What stood at the end without an empty line: servers forget it after `[DONE]`, and errors come as
+        bare JSON.
+        """
+        rest, self._held = b"".join(self._held), []
+        text = rest.strip()
+        if not text:
+            return b""
+        if text.startswith(b"{"):
+            self._refuse_bare(text)
+        try:
+            return self._event(text + b"\n\n")
+        except UpstreamProtocolError:
+            if not self._seen:
+                raise
+            raise UpstreamCut(f"{self._backend} ended its stream in the middle of an event") from None
+
+    def _refuse_bare(self, text: bytes) -> NoReturn:
+        value = self._parse(text)
+        if value.get("error") or "detail" in value or "message" in value:
+            raise self._told(value)
+        raise UpstreamProtocolError(f"{self._backend} answered with JSON where an event stream was asked for")
+
+    # --- events
+
+    def _event(self, event: bytes) -> bytes:
+        """What the client gets of one event. Raises UpstreamAnswered, UpstreamProtocolError."""
+        payload = events.data_of(event)
+        if payload is None:
+            return event
+        if payload.strip() == events.DONE:
+            if not self._seen:
+                raise UpstreamProtocolError(f"{self._backend} answered with an empty stream")
+            self._close()
+            return event
+        chunk = self._parse(payload)
+        choices = chunk.get("choices")
+        if chunk.get("error") or (choices is None and ("detail" in chunk or chunk.get("object") == "error")):
+            raise self._told(chunk)
+        if isinstance(choices, list):
+            self._note(choices)
+            if choices:
+                self._learn(event)
+        usage = chunk.get("usage")
+        if isinstance(usage, dict):
+            take_usage(self.usage, usage)
+            if not choices and not self._call.wants_usage:
+                return b""
+        return self._adapted(event, payload, chunk)
+
+    def _note(self, choices: list[Any]) -> None:
+        """Commit, finish reasons, and usage where Moonshot puts it."""
+        for choice in choices:
+            if not isinstance(choice, dict):
+                raise UpstreamProtocolError(f"{self._backend} sent a choice that is not an object")
+            self._seen = True
+            if choice.get("finish_reason") is not None:
+                self._finished.add(choice.get("index", 0))
+                self.complete = len(self._finished) >= self._choices
+            if not self.committed and events.has_content(choice):
+                self.committed = True
+            if isinstance(choice.get("usage"), dict):
+                take_usage(self.usage, choice["usage"])
+
+    def _learn(self, event: bytes) -> None:
+        style = events.style_of(event, self._style)
+        if style is not None:
+            self._style = style
+            self._smooth = self.committed and not self._held
+
+    def _adapted(self, event: bytes, payload: bytes, chunk: dict[str, Any]) -> bytes:
+        name, wanted = chunk.get("model"), self._call.model
+        rename = isinstance(name, str) and name != wanted
+        drop = ("usage",) if "usage" in chunk and not self._call.wants_usage else ()
+        if not rename and not drop:
+            return event
+        try:
+            if rename and self._rename is None:
+                start, value, end = find(payload, chunk, "model")
+                self._rename = payload[start:end], payload[start:value] + jsonx.dumps(wanted)
+            buffers = edit(payload, chunk, {"model": wanted} if rename else {}, drop)
+        except RequestError as error:
+            raise UpstreamProtocolError(
+                f"{self._backend} sent an event of two meanings: {error.message}"
+            ) from None
+        return events.with_data(event, payload, b"".join(buffers))
+
+    def _told(self, value: dict[str, Any]) -> UpstreamAnswered:
+        error = stream_error(value, self._backend)
+        error.message = self._blot(error.message)
+        return error
+
+    def _close(self) -> None:
+        self.complete = self._done = True
+        self._smooth = False
+        self._held = []
+
+    def _parse(self, payload: bytes) -> dict[str, Any]:
+        try:
+            value = jsonx.loads(payload)
+        except jsonx.DecodeError as error:
+            raise UpstreamProtocolError(f"{self._backend} sent a malformed event: {error}") from None
+        if not isinstance(value, dict):
+            raise UpstreamProtocolError(f"{self._backend} sent an event that is not an object")
+        return value
+
+    # --- whole answers
+
+    def whole(self, body: bytes) -> bytes:
+        """The same object comes out unless the model's name has to change."""
+        try:
+            answer = jsonx.loads(body)
+        except jsonx.DecodeError as error:
+            what = "nothing" if not body.strip() else f"something that is not JSON: {error}"
+            raise UpstreamProtocolError(f"{self._backend} answered with {what}") from None
+        if isinstance(answer, dict) and answer.get("error"):
+            raise self._told(answer)
+        if not isinstance(answer, dict) or not _is_whole(answer, self._call.operation):
+            raise UpstreamProtocolError(f"{self._backend} answered with JSON that is no answer")
+        usage = answer.get("usage")
+        if isinstance(usage, dict):
+            take_usage(self.usage, usage)
+        self.committed = self.complete = True
+        name = answer.get("model")
+        if not isinstance(name, str) or name == self._call.model:
+            return body
+        try:
+            return b"".join(edit(body, answer, {"model": self._call.model}))
+        except RequestError as error:
+            raise UpstreamProtocolError(
+                f"{self._backend} answered in two meanings: {error.message}"
+            ) from None
+
+
+def choices_of(call: Call, extra: Mapping[str, Any]) -> int:
+    """How many choices the answer will have: `n` for each prompt. extra: members set by the configuration."""
+    prompt = call.fields.get("prompt") if call.operation == "completions" else None
+    prompts = len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
+    each = extra.get("n") or call.fields.get("n") or 1
+    return each * prompts if isinstance(each, int) else prompts
+
+
+def _is_whole(answer: dict[str, Any], operation: str) -> bool:
+    """Whether there is something in it: choices with a message or text, or embeddings."""
+    member, content = ("data", "embedding") if operation == "embeddings" else ("choices", "message")
+    items = answer.get(member)
+    if not isinstance(items, list) or not items:
+        return False
+    if operation == "completions":
+        return all(isinstance(item, dict) and isinstance(item.get("text"), str) for item in items)
+    return all(isinstance(item, dict) and item.get(content) for item in items)

@@ -1,0 +1,68 @@
+"""An answer in one dialect becomes an answer in another: a reader's events, given to a writer.
+
+Any reader goes with any writer; a stream goes event by event, a whole answer as its events put together.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ghostllm.api.canonical import Answer, Event, Fold
+from ghostllm.message import Usage
+
+
+class Reader(Protocol):
+    """Understands a backend's answer. Its methods raise what `ports.Answer` says of its own."""
+
+    usage: Usage
+    committed: bool
+    complete: bool
+
+    def feed(self, data: bytes) -> list[Event]: ...
+    def finish(self) -> list[Event]: ...
+    def whole(self, body: bytes) -> list[Event]: ...
+
+
+class Writer(Protocol):
+    """Speaks a client's dialect."""
+
+    def event(self, event: Event) -> bytes:
+        """The bytes of an event in a stream; b"" where the dialect has nothing for it."""
+
+    def end(self) -> bytes:
+        """The terminator of a stream."""
+
+    def whole(self, answer: Answer) -> bytes:
+        """The body of an answer that is not streamed."""
+
+
+class Translation:
+    """A `ports.Answer` between two dialects."""
+
+    __slots__ = ("_reader", "_write", "_writer", "committed", "complete", "usage")
+
+    def __init__(self, reader: Reader, writer: Writer) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._write = writer.event
+        self.usage = reader.usage
+        self.committed = False
+        self.complete = False
+
+    def feed(self, data: bytes) -> bytes:
+        return self._written(self._reader.feed(data))
+
+    def finish(self) -> bytes:
+        return self._written(self._reader.finish()) + self._writer.end()
+
+    def whole(self, body: bytes) -> bytes:
+        fold = Fold(self._reader.whole(body))
+        self.committed = self.complete = True
+        return self._writer.whole(fold.answer())
+
+    def _written(self, events: list[Event]) -> bytes:
+        self.committed = self._reader.committed
+        self.complete = self._reader.complete
+        if len(events) == 1:
+            return self._write(events[0])
+        return b"".join(map(self._write, events))

@@ -1,0 +1,180 @@
+"""Ollama, spoken to in its own language. What goes over the wire is `api.ollama`; here is which of it for
+which call.
+"""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ghostllm import jsonx
+from ghostllm.api import ollama, ollama_errors, openai_chat, openai_text
+from ghostllm.api.canonical import Embeddings
+from ghostllm.api.ollama_answers import AnswerReader, Malformed, read_embeddings
+from ghostllm.api.openai_answers import ChatWriter, CompletionWriter, write_embeddings
+from ghostllm.api.translation import Translation
+from ghostllm.backends.openai import retry_after
+from ghostllm.errors import GhostError, UnsupportedParameter, UpstreamProtocolError
+from ghostllm.message import Call, Pairs, UpstreamRequest, Usage
+from ghostllm.ports import Answer, ModelInfo
+
+CAPABILITIES: Mapping[str, tuple[str, ...]] = {
+    "completion": ("chat", "completions"),
+    "embedding": ("embeddings",),
+    "tools": ("tools",),
+    "vision": ("vision",),
+}
+"""What Ollama calls a capability, and what we call it. The others (insert, thinking, …) change nothing in
+routing.
+"""
+
+
+def mint(prefix: str) -> str:
+    """A new id: unguessable and, unlike Ollama's own on `/v1`, never met twice."""
+    return prefix + secrets.token_hex(12)
+
+
+class OllamaBackend:
+    """A `ports.Translator` for the Ollama server `name`.
+
+    api_key: sent as a bearer token. headers: sent with every request. event_bytes: size of the largest line
+    of a stream. mint: makes an id that begins with its argument. clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "ollama",
+        api_key: str | None = None,
+        headers: Pairs = (),
+        event_bytes: int = 8 << 20,
+        mint: Callable[[str], str] = mint,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = name
+        self._label = f"backend {name!r}"
+        self._event_bytes = event_bytes
+        self._mint = mint
+        self._clock = clock
+        if api_key and not any(field == b"authorization" for field, _ in headers):
+            headers = ((b"authorization", b"Bearer " + api_key.encode()), *headers)
+        common: Pairs = ((b"accept-encoding", b"identity"), *headers)
+        content = (b"content-type", b"application/json")
+        self._get_headers: Pairs = ((b"accept", b"application/json"), *common)
+        self._whole_headers: Pairs = (content, *self._get_headers)
+        self._stream_headers: Pairs = (content, (b"accept", b"application/x-ndjson"), *common)
+
+    def __repr__(self) -> str:
+        return f"<OllamaBackend {self.name}>"
+
+    def prepare(self, call: Call, model: str, extra: Mapping[str, Any]) -> tuple[UpstreamRequest, Answer]:
+        """Raises RequestError, UnsupportedParameter, UnsupportedValue with the member at fault."""
+        fields = {**call.fields, **extra} if extra else call.fields
+        if call.operation == "chat":
+            conversation = openai_chat.read_request(fields)
+            return self._stream(call, ollama.chat_request(conversation, model), "chatcmpl-", ChatWriter)
+        if call.operation == "completions":
+            continuation = openai_text.read_continuation(fields)
+            return self._stream(call, ollama.generate_request(continuation, model), "cmpl-", CompletionWriter)
+        if call.operation == "embeddings":
+            embeddings = openai_text.read_embeddings(fields)
+            request = ollama.embed_request(embeddings, model)
+            return self._post(request), EmbeddingsAnswer(embeddings, call.model, self._label)
+        raise UnsupportedParameter(f"Ollama has no {call.operation}", param="model")
+
+    def _stream(
+        self,
+        call: Call,
+        request: ollama.OllamaRequest,
+        prefix: str,
+        writer: type[ChatWriter] | type[CompletionWriter],
+    ) -> tuple[UpstreamRequest, Answer]:
+        reader = AnswerReader(request, lambda: self._mint("call_"), self._event_bytes, self._label)
+        written = writer(self._mint(prefix), call.model, int(self._clock()), usage=call.wants_usage)
+        return self._post(request), Translation(reader, written)
+
+    def _post(self, request: ollama.OllamaRequest) -> UpstreamRequest:
+        headers = self._stream_headers if request.body.get("stream") else self._whole_headers
+        return UpstreamRequest("POST", request.path, headers, [jsonx.dumps(request.body)])
+
+    def failure(self, status: int, headers: dict[bytes, bytes], body: bytes) -> GhostError:
+        return ollama_errors.answered(status, body, self._label, retry_after(headers, self._clock()))
+
+    def inventory_request(self) -> UpstreamRequest:
+        return UpstreamRequest("GET", "/api/tags", self._get_headers)
+
+    def inventory(self, body: bytes) -> list[ModelInfo]:
+        """Without a model, older servers say null."""
+        try:
+            value = jsonx.loads(body)
+        except jsonx.DecodeError as error:
+            raise UpstreamProtocolError(f"{self._label} listed its models as no JSON: {error}") from None
+        models = value.get("models", 0) if isinstance(value, dict) else 0
+        if models is None:
+            models = []
+        if not isinstance(models, list) or not all(map(_is_model, models)):
+            raise UpstreamProtocolError(f"{self._label} sent a list of models that is none of Ollama's")
+        return [_model(item) for item in models]
+
+
+class EmbeddingsAnswer:
+    """A `ports.Answer` of an `/api/embed` call, which is never a stream."""
+
+    __slots__ = ("_asked", "_label", "_model", "committed", "complete", "usage")
+
+    def __init__(self, asked: Embeddings, model: str, label: str) -> None:
+        self._asked = asked
+        self._label = label
+        self._model = model
+        self.usage = Usage()
+        self.committed = False
+        self.complete = False
+
+    def feed(self, data: bytes) -> bytes:
+        raise UpstreamProtocolError(f"{self._label} streamed embeddings")
+
+    def finish(self) -> bytes:
+        raise UpstreamProtocolError(f"{self._label} streamed embeddings")
+
+    def whole(self, body: bytes) -> bytes:
+        asked = self._asked
+        try:
+            vectors = read_embeddings(body, len(asked.inputs), asked.dimensions, self.usage)
+        except Malformed as error:
+            raise UpstreamProtocolError(f"{self._label} sent {error}") from None
+        self.committed = self.complete = True
+        return write_embeddings(self._model, vectors, self.usage, as_base64=asked.base64)
+
+
+def _is_model(item: Any) -> bool:
+    return isinstance(item, dict) and isinstance(item.get("model") or item.get("name"), str)
+
+
+def _model(item: dict[str, Any]) -> ModelInfo:
+    """Newer servers say capabilities and context in `/api/tags`; of older ones both stay unknown."""
+    said = item.get("capabilities")
+    capabilities = (
+        (word for known in said for word in CAPABILITIES.get(known, ())) if isinstance(said, list) else ()
+    )
+    details = item.get("details")
+    context = item.get("context_length") or (
+        details.get("context_length") if isinstance(details, dict) else None
+    )
+    return ModelInfo(
+        item.get("model") or item["name"],
+        created=_seconds(item.get("modified_at")),
+        owner="ollama",
+        context=context if isinstance(context, int) else None,
+        capabilities=frozenset(capabilities),
+    )
+
+
+def _seconds(stamp: Any) -> int | None:
+    """RFC 3339 with nanoseconds, as Go writes it."""
+    try:
+        return int(datetime.datetime.fromisoformat(stamp).timestamp())
+    except (TypeError, ValueError):
+        return None

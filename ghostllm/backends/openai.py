@@ -1,0 +1,212 @@
+"""Backends that speak OpenAI's dialect: calls are passed to them as the client wrote them.
+
+The differences between servers are in `profiles`; here is what all of them share.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from ghostllm import jsonx
+from ghostllm.api.openai_failures import CONTEXT_CODE, answered, read_words
+from ghostllm.api.passthrough import PassThrough, choices_of
+from ghostllm.api.splice import edit
+from ghostllm.backends.profiles import ANY, Fields, Profile
+from ghostllm.errors import (
+    ContextLengthExceeded,
+    GhostError,
+    UnsupportedParameter,
+    UnsupportedValue,
+    UpstreamProtocolError,
+)
+from ghostllm.message import Buffers, Call, Pairs, UpstreamRequest
+from ghostllm.ports import ModelInfo
+
+RETRY_AFTER_LIMIT = 86_400.0  # seconds; a server that asks for more asks for "never"
+SECRET_LENGTH = 8  # shorter header values are words, not secrets
+
+_ORIGIN = re.compile(r"(?<=://)[^/\s]+")
+
+
+class OpenAIBackend:
+    """Implements ports.Translator. name: of the backend, for messages. headers: sent with every request to
+    it.
+
+    url: the backend's; it and the key and the header values are blotted out of any message of the backend
+    that is passed on. event_limit: bytes of the largest stream event.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        name: str,
+        *,
+        api_key: str | None = None,
+        headers: Pairs = (),
+        url: str = "",
+        event_limit: int = 8 << 20,
+    ) -> None:
+        self.profile = profile
+        self.name = name
+        self._label = f"backend {name!r}"
+        self._event_limit = event_limit
+        credentials: Pairs = ((b"authorization", b"Bearer " + api_key.encode()),) if api_key else ()
+        configured = {name for name, _ in headers}
+        common = (*(pair for pair in credentials if pair[0] not in configured), *headers)
+        identity = (b"accept-encoding", b"identity")
+        json = (b"content-type", b"application/json")
+        self._whole_headers: Pairs = (json, (b"accept", b"application/json"), identity, *common)
+        self._stream_headers: Pairs = (json, (b"accept", b"text/event-stream"), identity, *common)
+        self._get_headers: Pairs = self._whole_headers[1:]
+        values = [api_key or "", *(value.decode("latin-1") for _, value in headers), *_ORIGIN.findall(url)]
+        secrets = sorted({value for value in values if len(value) >= SECRET_LENGTH}, key=len, reverse=True)
+        self._secret = re.compile("|".join(map(re.escape, secrets))) if secrets else None
+
+    def __repr__(self) -> str:
+        return f"<OpenAIBackend {self.name} ({self.profile.kind})>"
+
+    def prepare(
+        self, call: Call, model: str, extra: Mapping[str, Any]
+    ) -> tuple[UpstreamRequest, PassThrough]:
+        """See ports.Translator. One pass over the body, and none if nothing in it has to change."""
+        path = self.profile.paths.get(call.operation)
+        if path is None:
+            raise UnsupportedValue(f"{self.profile.label} does not serve {call.operation}", param="model")
+        changes = dict(extra)
+        drop: set[str] = set()
+        if model != call.model:
+            changes["model"] = model
+        if call.stream and self.profile.include_usage:
+            _ask_for_usage(call.fields, changes)
+        fields = self.profile.fields.get(call.operation)
+        if fields is not None:
+            _restrict(fields, call.fields, changes, drop, self.profile.label)
+        body: Buffers = [call.body]
+        if changes or drop:
+            body = edit(call.body, call.fields, changes, drop)
+        headers = self._stream_headers if call.stream else self._whole_headers
+        choices = choices_of(call, extra)
+        answer = PassThrough(
+            call, backend=self._label, limit=self._event_limit, choices=choices, blot=self._blotted
+        )
+        return UpstreamRequest("POST", path, headers, body), answer
+
+    def failure(self, status: int, headers: dict[bytes, bytes], body: bytes) -> GhostError:
+        """See ports.Translator. The backend's words are passed on without its secrets."""
+        error = answered(status, read_words(body), self._label, retry_after=retry_after(headers, time.time()))
+        error.message = self._blotted(error.message)
+        if error.code == CONTEXT_CODE:
+            return ContextLengthExceeded(error.message, param=error.param)
+        return error
+
+    def inventory_request(self) -> UpstreamRequest:
+        return UpstreamRequest("GET", self.profile.inventory, self._get_headers)
+
+    def inventory(self, body: bytes) -> list[ModelInfo]:
+        """`{"data": [{"id", …}]}` with what each server adds. Raises UpstreamProtocolError."""
+        try:
+            listing = jsonx.loads(body)
+        except jsonx.DecodeError as error:
+            raise UpstreamProtocolError(f"{self._label}: its model list is not JSON: {error}") from None
+        data = listing.get("data") if isinstance(listing, dict) else listing
+        if data is None and isinstance(listing, dict) and "data" in listing:
+            data = []
+        if not isinstance(data, list):
+            raise UpstreamProtocolError(f"{self._label}: its model list has no `data`")
+        return [_model(item) for item in data if isinstance(item, dict) and _is_name(item.get("id"))]
+
+    def _blotted(self, message: str) -> str:
+        return self._secret.sub("***", message) if self._secret is not None else message
+
+
+def retry_after(headers: Mapping[bytes, bytes], now: float) -> float | None:
+    """Seconds until the server wants to be asked again: `retry-after-ms`, or `retry-after` in seconds or as a
+    date (RFC 9110, 10.2.3), taken against the answer's own Date where it has one. now: seconds since 1970.
+    """
+    seconds = _number(headers.get(b"retry-after-ms"))
+    if seconds is not None:
+        seconds /= 1000
+    else:
+        value = headers.get(b"retry-after")
+        seconds = _number(value)
+        if seconds is None and (at := _date(value)) is not None:
+            seconds = at - (_date(headers.get(b"date")) or now)
+    return None if seconds is None else min(max(seconds, 0.0), RETRY_AFTER_LIMIT)
+
+
+def _number(value: bytes | None) -> float | None:
+    try:
+        number = float(value or b"")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _date(value: bytes | None) -> float | None:
+    try:
+        return parsedate_to_datetime((value or b"").decode("latin-1")).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _ask_for_usage(fields: Mapping[str, Any], changes: dict[str, Any]) -> None:
+    options = changes.get("stream_options", fields.get("stream_options"))
+    options = options if isinstance(options, dict) else {}
+    if options.get("include_usage") is not True:
+        changes["stream_options"] = {**options, "include_usage": True}
+
+
+def _restrict(
+    known: Fields, fields: Mapping[str, Any], changes: dict[str, Any], drop: set[str], label: str
+) -> None:
+    """Leaves out what says nothing, renames what has another name. Raises UnsupportedParameter for a wish
+    that would be ignored.
+    """
+    for name, value in {**fields, **changes}.items():
+        if name in known.accepted:
+            continue
+        changes.pop(name, None)
+        drop.add(name)
+        new = known.renamed.get(name)
+        if new is not None:
+            if value is not None:
+                changes[new] = value
+            continue
+        neutral = known.neutral.get(name, ())
+        if value is not None and neutral is not ANY and value not in neutral:
+            raise UnsupportedParameter(
+                f"{label} does not support {name}" + (f" = {value!r}"[:80] if neutral else ""), param=name
+            )
+
+
+def _model(item: dict[str, Any]) -> ModelInfo:
+    meta = item.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    created = item.get("created")
+    return ModelInfo(
+        item["id"],
+        created=int(created) if isinstance(created, int | float) and created > 0 else None,
+        owner=item["owned_by"] if isinstance(item.get("owned_by"), str) else "",
+        context=_first_count(
+            item.get("max_model_len"),  # vLLM, SGLang
+            meta.get("n_ctx"),  # llama.cpp: of one slot
+            item.get("loaded_context_length"),  # LM Studio
+            item.get("context_length"),  # OpenRouter, Together
+            item.get("context_window"),  # Groq
+            item.get("max_context_length"),  # LM Studio, Mistral
+            meta.get("n_ctx_train"),
+        ),
+    )
+
+
+def _first_count(*candidates: Any) -> int | None:
+    return next((count for count in candidates if type(count) is int and count > 0), None)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)

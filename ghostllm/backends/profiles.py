@@ -1,0 +1,125 @@
+"""What differs between the servers that speak OpenAI's dialect, as data.
+
+Sources: the servers' own documentation and code at vLLM 0.32, llama.cpp b11434, transformers 5.23, LM Studio
+0.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+ANY = object()
+"""In `Fields.neutral`: any value is harmless, since the member never changes an answer."""
+
+LABELS: Mapping[str, Any] = {
+    "user": ANY,
+    "metadata": ANY,
+    "safety_identifier": ANY,
+    "prompt_cache_key": ANY,
+    "prompt_cache_options": ANY,
+    "prompt_cache_retention": ANY,
+}
+"""Members that tell a provider about the request and ask nothing of the model."""
+
+
+@dataclass(slots=True, frozen=True)
+class Fields:
+    """The request members that a server acts on, for one that refuses or ignores all others.
+
+    neutral: members that are left out when they say what would happen anyway, by value (a tuple of values, or
+    ANY); another value is an error, because the server would ignore the wish. renamed: members it knows by
+    another name.
+    """
+
+    accepted: frozenset[str]
+    neutral: Mapping[str, Any] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Profile:
+    """One kind of server.
+
+    kind: as in the configuration. label: for people. paths: by operation, below the base URL that SDKs mean
+    (`…/v1`); an operation that is not there, the server does not have. inventory: its list of models, below
+    the same base. health: from the server's root, None where there is none. fields: by operation; without an
+    entry every member may be sent. include_usage: usage in a stream has to be asked for. ports: where a local
+    one listens by default.
+    """
+
+    kind: str
+    label: str
+    paths: Mapping[str, str] = field(default_factory=lambda: ALL_PATHS)
+    inventory: str = "/models"
+    health: str | None = None
+    fields: Mapping[str, Fields] = field(default_factory=dict)
+    include_usage: bool = True
+    ports: tuple[int, ...] = ()
+
+
+ALL_PATHS: Mapping[str, str] = MappingProxyType(
+    {"chat": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
+)
+
+_TRANSFORMERS_CHAT = Fields(
+    accepted=frozenset((
+        "messages", "model", "stream", "max_tokens", "temperature", "top_p", "frequency_penalty",
+        "logit_bias", "seed", "stop", "tools", "generation_config", "chat_template_kwargs",
+    )),
+    neutral={
+        **LABELS,
+        "n": (1,),
+        "logprobs": (False,),
+        "top_logprobs": (0,),
+        "presence_penalty": (0,),
+        "parallel_tool_calls": (True,),
+        "tool_choice": ("auto",),
+        "response_format": ({"type": "text"},),
+        "modalities": (["text"],),
+        "service_tier": ("auto", "default"),
+        "store": (False,),
+        "verbosity": ("medium",),
+        "stream_options": ANY,  # usage comes in every stream, on the chunk with the finish reason
+    },
+    renamed={"max_completion_tokens": "max_tokens"},
+)  # fmt: skip
+
+_TRANSFORMERS_COMPLETIONS = Fields(
+    accepted=frozenset((
+        "prompt", "model", "stream", "max_tokens", "temperature", "top_p", "frequency_penalty", "logit_bias",
+        "seed", "stop", "suffix", "generation_config",
+    )),
+    neutral={
+        **LABELS,
+        "n": (1,),
+        "best_of": (1,),
+        "echo": (False,),
+        "presence_penalty": (0,),
+        "stream_options": ANY,
+    },
+)  # fmt: skip
+
+OPENAI = Profile(kind="openai", label="OpenAI-compatible server")
+
+VLLM = Profile(kind="vllm", label="vLLM", health="/health", ports=(8000,))
+
+LLAMACPP = Profile(kind="llamacpp", label="llama.cpp", health="/health", ports=(8080, 9931))
+
+LMSTUDIO = Profile(kind="lmstudio", label="LM Studio", ports=(1234,))
+
+TRANSFORMERS = Profile(
+    kind="transformers",
+    label="transformers serve",
+    paths=MappingProxyType({name: path for name, path in ALL_PATHS.items() if name != "embeddings"}),
+    health="/health",
+    fields={"chat": _TRANSFORMERS_CHAT, "completions": _TRANSFORMERS_COMPLETIONS},
+    include_usage=False,
+    ports=(8000,),
+)
+
+PROFILES: Mapping[str, Profile] = {
+    profile.kind: profile for profile in (OPENAI, VLLM, LLAMACPP, LMSTUDIO, TRANSFORMERS)
+}

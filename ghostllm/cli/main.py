@@ -1,0 +1,95 @@
+"""`ghostllm`: serve, check, schema, version."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from ghostllm import __version__
+from ghostllm.cli.flags import add_source_flags, load_from
+from ghostllm.cli.summary import summary
+from ghostllm.errors import ConfigError
+
+FAILED, MISUSED = 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code; SystemExit(2) on wrong usage is argparse's own."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help()
+        return 0
+    try:
+        code: int = args.command(args)
+        sys.stdout.flush()
+    except ConfigError as error:
+        _tell(error)
+        return MISUSED
+    except BrokenPipeError:
+        # Whoever read our output has left; say nothing more, not even at exit.
+        sys.stdout = None
+        return FAILED
+    return code
+
+
+def _serve(args: argparse.Namespace) -> int:
+    config, _ = load_from(args)
+    from ghostllm.app import serve  # late: the other commands need no server
+
+    try:
+        return serve(config)
+    except OSError as error:
+        print(f"ghostllm: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _check(args: argparse.Namespace) -> int:
+    config, path = load_from(args)
+    print("\n".join(summary(config, path)))
+    return 0
+
+
+def _schema(args: argparse.Namespace) -> int:
+    from ghostllm.config.jsonschema import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+def _version(args: argparse.Namespace) -> int:
+    print(f"ghostllm {__version__}")
+    return 0
+
+
+def _tell(error: ConfigError) -> None:
+    count = len(error.problems)
+    print(f"ghostllm: {count} mistake{'s' if count != 1 else ''} in the configuration:", file=sys.stderr)
+    for problem in error.problems:
+        print(f"  {problem}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ghostllm",
+        description="An LLM gateway: any LLM client in front, any LLM server behind.",
+        epilog="Settings: defaults < file < its profile < GHOSTLLM_SECTION_KEY variables < flags < --set. "
+        "ghostllm.example.toml documents every key.",
+    )
+    parser.add_argument("--version", action="version", version=f"ghostllm {__version__}")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, command, says in (
+        ("serve", _serve, "run the gateway; without any configuration, find the LLM servers on this machine"),
+        ("check", _check, "check the configuration and say what would be served"),
+        ("schema", _schema, "print the JSON Schema of the configuration"),
+        ("version", _version, "print the version"),
+    ):
+        described = f"{says[0].upper()}{says[1:]}."
+        sub = commands.add_parser(name, help=says, description=described, allow_abbrev=False)
+        sub.set_defaults(command=command)
+        if name in ("serve", "check"):
+            add_source_flags(sub)
+    return parser

@@ -1,0 +1,155 @@
+"""The application behind the server: opens exchanges, has the route table, tells errors, closes the books."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from itertools import count
+
+from ghostllm.api import openai
+from ghostllm.errors import GhostError, Overloaded
+from ghostllm.gateway import listing, operate
+from ghostllm.gateway.cors import CorsPolicy
+from ghostllm.gateway.generate import Generator
+from ghostllm.gateway.routes import Route, Routes, missing
+from ghostllm.gateway.snapshot import Snapshot
+from ghostllm.message import Exchange, Pairs, Request
+from ghostllm.ports import Door, Handler, Observer, Responder
+
+SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
+
+MetricsPage = Callable[[bytes], tuple[str, bytes]]
+"""Takes the Accept header; gives content type and text."""
+
+
+class Gateway:
+    """Implements ports.Application. `snapshot` may be replaced at any time; each exchange uses the one it
+    began with.
+    """
+
+    def __init__(self, snapshot: Snapshot, observer: Observer, metrics: MetricsPage) -> None:
+        self.draining = False
+        self.ready: Callable[[], bool] = lambda: False
+        self._observer = observer
+        self._metrics = metrics
+        self._generator = Generator()
+        self._id_prefix = secrets.token_hex(6)
+        self._ids = count(1)
+        self.routes = Routes(self._table())
+        self.snapshot = snapshot
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+    @snapshot.setter
+    def snapshot(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._cors = CorsPolicy(snapshot.config.server.cors)
+
+    def _table(self) -> list[Route]:
+        return [
+            Route("chat", "/v1/chat/completions", {"POST": self._calls(openai, "chat")}),
+            Route("completions", "/v1/completions", {"POST": self._calls(openai, "completions")}),
+            Route("embeddings", "/v1/embeddings", {"POST": self._calls(openai, "embeddings")}),
+            Route("models", "/v1/models", {"GET": self._with_snapshot(listing.models)}),
+            Route("model", "/v1/models/", {"GET": self._with_snapshot(listing.model)}, prefix=True),
+            Route("health", "/health", {"GET": operate.health}, open=True),
+            Route("ready", "/ready", {"GET": self._get_ready}, open=True),
+            Route("version", "/version", {"GET": operate.version}, open=True),
+            Route("metrics", "/metrics", {"GET": self._get_metrics}),
+        ]
+
+    # --- ports.Application
+
+    def open(self, request: Request, now: float) -> tuple[Exchange, Handler | None]:
+        exchange = Exchange(request, self._request_id(request), now)
+        exchange.headers = (
+            (b"x-request-id", exchange.request_id.encode()),
+            *self._cors.answer_headers(request),
+        )
+        self._observer.opened(exchange)
+        try:
+            return exchange, self._admit(exchange)
+        except GhostError as error:
+            exchange.error = error
+            return exchange, None
+
+    def malformed(self, error: GhostError, peer: str, now: float) -> Exchange:
+        request = Request("-", "-", {})
+        request.peer = peer
+        exchange = Exchange(request, self._mint_id(), now)
+        exchange.headers = ((b"x-request-id", exchange.request_id.encode()),)
+        exchange.error = error
+        self._observer.opened(exchange)
+        return exchange
+
+    def render(self, exchange: Exchange) -> tuple[int, Pairs, bytes]:
+        error = exchange.error
+        assert error is not None
+        return (
+            error.status,
+            (*openai.WHOLE_HEADERS, *exchange.headers, *openai.error_headers(error)),
+            openai.render_error(error),
+        )
+
+    def closed(self, exchange: Exchange) -> None:
+        self._observer.finished(exchange)
+
+    # --- opening
+
+    def _admit(self, exchange: Exchange) -> Handler:
+        request = exchange.request
+        route = self.routes.find(request.path)
+        if route is None:
+            raise missing(request.method, request.path)
+        exchange.route = route.name
+        if request.method == "OPTIONS":
+            return self._options(route)
+        handler = self.routes.handler(route, request.method)
+        if not route.open:
+            if self.draining:
+                raise Overloaded("this gateway is shutting down", retry_after=1)
+            exchange.identity = self._snapshot.authenticator.identify(request.headers)
+        return handler
+
+    def _request_id(self, request: Request) -> str:
+        given = request.headers.get(b"x-request-id")
+        if given is not None and SANE_REQUEST_ID.fullmatch(given):
+            return given.decode()
+        return self._mint_id()
+
+    def _mint_id(self) -> str:
+        return f"req_{self._id_prefix}{next(self._ids):08x}"
+
+    # --- handlers
+
+    def _calls(self, door: Door, operation: str) -> Handler:
+        def handle(exchange: Exchange, responder: Responder) -> Awaitable[None]:
+            return self._generator.handle(self._snapshot, door, operation, exchange, responder)
+
+        return handle
+
+    def _with_snapshot(self, answer: Callable[[Snapshot, Exchange, Responder], Awaitable[None]]) -> Handler:
+        def handle(exchange: Exchange, responder: Responder) -> Awaitable[None]:
+            return answer(self._snapshot, exchange, responder)
+
+        return handle
+
+    def _options(self, route: Route) -> Handler:
+        async def handle(exchange: Exchange, responder: Responder) -> None:
+            allow = route.allow
+            exchange.outcome = "ok"
+            preflight = self._cors.preflight_headers(exchange.request, allow)
+            responder.respond(204, ((b"allow", allow.encode()), *exchange.headers, *preflight), b"")
+
+        return handle
+
+    async def _get_ready(self, exchange: Exchange, responder: Responder) -> None:
+        operate.ready(exchange, responder, self.ready() and not self.draining)
+
+    async def _get_metrics(self, exchange: Exchange, responder: Responder) -> None:
+        kind, text = self._metrics(exchange.request.headers.get(b"accept", b""))
+        exchange.outcome = "ok"
+        responder.respond(200, ((b"content-type", kind.encode()), *exchange.headers), text)

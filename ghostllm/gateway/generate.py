@@ -1,0 +1,181 @@
+"""Calls to models: chat, completions, embeddings. From the request's body to the attempt that answers it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from ghostllm.errors import (
+    BodyTooLarge,
+    Forbidden,
+    GhostError,
+    ModelNotFound,
+    Overloaded,
+    UnsupportedMediaType,
+    UnsupportedParameter,
+    UnsupportedValue,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from ghostllm.gateway.relay import Relay
+from ghostllm.gateway.snapshot import Snapshot
+from ghostllm.message import Attempt, Body, Exchange, Pairs, Request
+from ghostllm.net.client import TimeLimits
+from ghostllm.ports import Door, Responder
+from ghostllm.routing.balance import Rotation, order
+from ghostllm.routing.catalog import Model, Target, allowed
+from ghostllm.routing.failover import Failover
+from ghostllm.wire.encoding import decode_body
+
+FORWARDED = (
+    b"traceparent", b"tracestate", b"idempotency-key", b"x-client-request-id", b"openai-beta",
+    b"anthropic-beta", b"anthropic-version",
+)  # fmt: skip
+"""The client's header fields that a backend gets to see: no credentials, no cookies, nothing hop-by-hop."""
+
+BUSY_RETRY = 1.0  # seconds a client is asked to wait when every target is at its max_inflight
+
+
+class Generator:
+    """Handles the calls of all doors. rotation and chance are the balancer's, kept over reloads."""
+
+    def __init__(self) -> None:
+        self._rotation = Rotation()
+        self._chance = random.Random()
+
+    async def handle(
+        self, snapshot: Snapshot, door: Door, operation: str, exchange: Exchange, responder: Responder
+    ) -> None:
+        """One call, start to end. Raises GhostError when the client has seen nothing yet and must be told."""
+        limits = snapshot.config.server.limits
+        body = _body_of(exchange.request, limits.body_bytes)
+        call = exchange.call = door.read_call(operation, body)
+        model = await self._find(snapshot, exchange, call.model)
+        failover = Failover(self._targets(snapshot, model), snapshot.config.routing, self._chance)
+        extra = model.parameters(call.fields)
+        try:
+            while True:
+                error = await self._attempt(
+                    snapshot, door, model, failover.current, extra, exchange, responder
+                )
+                if error is None:
+                    return
+                step = failover.after(error)
+                if step is None:
+                    raise failover.verdict()
+                if step[1]:
+                    await asyncio.sleep(step[1])
+        except asyncio.CancelledError:
+            exchange.outcome = "cancelled"
+            exchange.usage.partial = True
+            raise
+
+    async def _find(self, snapshot: Snapshot, exchange: Exchange, name: str) -> Model:
+        model = snapshot.catalog().find(name)
+        if model is None:
+            await snapshot.refresh()
+            model = snapshot.catalog().find(name)
+        if not allowed(exchange.identity, model.name if model else name):
+            raise Forbidden(f"key {exchange.identity.key!r} may not use model {name!r}", param="model")
+        if model is None:
+            raise ModelNotFound(
+                f"no backend serves the model {name!r}; GET /v1/models lists those served", param="model"
+            )
+        return model
+
+    def _targets(self, snapshot: Snapshot, model: Model) -> list[Target]:
+        upstreams = snapshot.upstreams
+        ordered = order(
+            model.balance,
+            model.name,
+            model.targets,
+            load=lambda backend: upstreams[backend].in_flight,
+            rotation=self._rotation,
+            chance=self._chance,
+        )
+        free = [target for target in ordered if not upstreams[target.backend].full]
+        if not free:
+            raise Overloaded(f"every backend of model {model.name!r} is at its limit", retry_after=BUSY_RETRY)
+        return free
+
+    async def _attempt(
+        self,
+        snapshot: Snapshot,
+        door: Door,
+        model: Model,
+        target: Target,
+        extra: Mapping[str, Any],
+        exchange: Exchange,
+        responder: Responder,
+    ) -> GhostError | None:
+        """One try. None: the client has its answer. An error: the client has seen nothing."""
+        upstream = snapshot.upstreams[target.backend]
+        call = exchange.call
+        assert call is not None
+        loop = asyncio.get_running_loop()
+        attempt = Attempt(target.backend, target.model, loop.time())
+        exchange.attempts.append(attempt)
+        upstream.in_flight += 1
+        relay: Relay | None = None
+        try:
+            request, answer = upstream.translator.prepare(call, target.model, extra)
+            client = await upstream.ready() if upstream.asleep else upstream.client
+            limits = snapshot.limits(upstream, model, stream=call.stream)
+            limits = _within(limits, loop.time() - exchange.received)
+            relay = Relay(
+                exchange,
+                responder,
+                door,
+                upstream.translator,
+                answer,
+                attempt,
+                headers=exchange.headers,
+                answer_limit=snapshot.config.server.limits.answer_bytes,
+            )
+            relay.call = client.start(request, _forwarded(exchange), relay, limits)
+            exchange.backend = target.backend
+            return await relay.done
+        except (UpstreamError, UnsupportedParameter, UnsupportedValue) as error:
+            attempt.outcome, attempt.error = error.code or "error", error.message
+            return error
+        except asyncio.CancelledError:
+            attempt.outcome = "cancelled"
+            raise
+        finally:
+            upstream.in_flight -= 1
+            if relay is not None and relay.call is not None:
+                relay.call.cancel()
+
+
+def _body_of(request: Request, limit: int) -> Body:
+    """The JSON body, its Content-Encoding undone."""
+    kind = request.headers.get(b"content-type", b"application/json").partition(b";")[0].strip().lower()
+    if kind != b"application/json" and not kind.endswith(b"+json"):
+        raise UnsupportedMediaType(f"content-type must be application/json, not {kind.decode('latin-1')!r}")
+    encoding = request.headers.get(b"content-encoding")
+    if encoding is None:
+        return request.body
+    try:
+        return decode_body(request.body, encoding, limit)
+    except BodyTooLarge as error:
+        raise BodyTooLarge(f"decompressed, {error.message}") from None
+
+
+def _forwarded(exchange: Exchange) -> Pairs:
+    headers = exchange.request.headers
+    return (
+        (b"x-request-id", exchange.request_id.encode()),
+        *((name, headers[name]) for name in FORWARDED if name in headers),
+    )
+
+
+def _within(limits: TimeLimits, spent: float) -> TimeLimits:
+    """The total limit is the request's, not each attempt's: what earlier attempts spent is gone."""
+    if not limits.total or spent < 0.01:
+        return limits
+    left = limits.total - spent
+    if left <= 0:
+        raise UpstreamTimeout(f"no complete answer within {limits.total:g} s", limit="total")
+    return TimeLimits(limits.connect, limits.head, limits.first_token, limits.idle, left)

@@ -1,0 +1,80 @@
+"""The route table: every path that is served, by which methods, and whether a key is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from ghostllm.errors import GhostError, MethodNotAllowed, NotFound, NotImplementedHere
+from ghostllm.ports import Handler
+
+KNOWN_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"))
+
+ELSEWHERE = (
+    "/v1/responses", "/v1/messages", "/v1/audio/", "/v1/images/", "/v1/moderations", "/v1/files",
+    "/v1/batches", "/v1/assistants", "/v1/threads", "/v1/vector_stores", "/v1/uploads", "/v1/fine_tuning",
+    "/v1/realtime", "/v1/rerank", "/v1/videos", "/v1/conversations", "/v1/containers", "/v1/evals",
+)  # fmt: skip
+"""Paths of the OpenAI and Anthropic APIs that exist, but not here: 501 tells their users more than 404."""
+
+
+@dataclass(slots=True, frozen=True)
+class Route:
+    """name: for logs and metrics. prefix: the path goes on (an id follows). open: no key is asked for."""
+
+    name: str
+    path: str
+    handlers: Mapping[str, Handler]
+    prefix: bool = False
+    open: bool = False
+
+    @property
+    def allow(self) -> str:
+        return ", ".join(
+            sorted({*self.handlers, "OPTIONS"} | ({"HEAD"} if "GET" in self.handlers else set()))
+        )
+
+
+class Routes:
+    """Finds the route of a path, matched as it is; only the id behind a prefix is percent-decoded."""
+
+    def __init__(self, routes: list[Route]) -> None:
+        self.all = routes
+        self._exact = {route.path: route for route in routes if not route.prefix}
+        self._prefixes = [route for route in routes if route.prefix]
+
+    def find(self, path: str) -> Route | None:
+        route = self._exact.get(path)
+        if route is None:
+            for candidate in self._prefixes:
+                if path.startswith(candidate.path) and len(path) > len(candidate.path):
+                    return candidate
+        return route
+
+    def handler(self, route: Route, method: str) -> Handler:
+        """Raises MethodNotAllowed or NotImplementedHere."""
+        handler = route.handlers.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            if method not in KNOWN_METHODS:
+                raise NotImplementedHere(f"unknown method {method!r}")
+            raise MethodNotAllowed(f"{route.path} takes {route.allow}, not {method}", allow=route.allow)
+        return handler
+
+
+def missing(method: str, path: str) -> GhostError:
+    """The error for a path that no route has."""
+    if method not in KNOWN_METHODS:
+        return NotImplementedHere(f"unknown method {method!r}")
+    if path.startswith(ELSEWHERE):
+        return NotImplementedHere(f"{path} is not served by this gateway")
+    hint = (
+        f"; did you mean /v1{path}?"
+        if path in ("/chat/completions", "/completions", "/embeddings", "/models")
+        else ""
+    )
+    return NotFound(f"no such path: {path[:200]}{hint}")
+
+
+def id_behind(prefix: str, path: str) -> str:
+    return unquote(path[len(prefix) :])

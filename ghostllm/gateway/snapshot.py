@@ -1,0 +1,49 @@
+"""Everything a request needs to know of the configuration, in one object that never changes.
+
+A reload makes another snapshot and swaps it in by one assignment; a request keeps the one it began with. Only
+the catalog inside is looked up anew, because the backends' own model lists change without a reload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from ghostllm.config.resolve import resolved_timeouts
+from ghostllm.config.schema import Config
+from ghostllm.net.client import TimeLimits
+from ghostllm.ports import Authenticator
+from ghostllm.routing.catalog import Catalog, Model
+from ghostllm.routing.upstream import Upstream
+
+
+@dataclass(slots=True, frozen=True)
+class Snapshot:
+    """catalog: gives the newest one. refresh: asks the backends for their models, for a name that nobody
+    knows.
+    """
+
+    config: Config
+    upstreams: Mapping[str, Upstream]
+    authenticator: Authenticator
+    catalog: Callable[[], Catalog]
+    refresh: Callable[[], Awaitable[None]]
+    _limits: dict[tuple[str, str, bool], TimeLimits] = field(default_factory=dict)
+
+    def limits(self, upstream: Upstream, model: Model, *, stream: bool) -> TimeLimits:
+        """The time limits of one attempt.
+
+        The head of an answer that is not streamed comes when all of it has been computed, so neither the head
+        nor the first-token limit is for it: `total` bounds it.
+        """
+        key = (upstream.name, model.name, stream)
+        limits = self._limits.get(key)
+        if limits is None:
+            at = resolved_timeouts(self.config, upstream.config, model.config)
+            if stream:
+                limits = TimeLimits(at.connect, at.head, at.first_token, at.idle, at.stream_total)
+            else:
+                limits = TimeLimits(at.connect, 0.0, 0.0, at.idle, at.total)
+            if len(self._limits) < 10_000:
+                self._limits[key] = limits
+        return limits

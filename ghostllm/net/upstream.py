@@ -1,0 +1,179 @@
+"""One connection to an upstream: writes a request, reads its answer, and tells the call's sink as the bytes
+arrive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from ghostllm.errors import UpstreamCut, UpstreamError, UpstreamProtocolError
+from ghostllm.message import Buffers
+from ghostllm.net.buffers import shared
+from ghostllm.wire.body import ChunkedReader, LengthReader, UntilCloseReader
+from ghostllm.wire.h1 import ResponseHead, find_head_end, read_response
+
+if TYPE_CHECKING:
+    from ghostllm.net.client import Client, UpstreamCall
+
+HEAD_LIMIT = 64 * 1024
+
+
+class UpstreamConnection(asyncio.BufferedProtocol):
+    """Belongs to one client; carries one call at a time."""
+
+    __slots__ = ("_answered", "_call", "_client", "_head", "_pending", "_reader", "_transport", "_used")
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._transport: asyncio.Transport | None = None
+        self._call: UpstreamCall | None = None
+        self._head: ResponseHead | None = None
+        self._reader: LengthReader | ChunkedReader | UntilCloseReader | None = None
+        self._pending = b""
+        self._answered = False  # a byte of the current answer has come
+        self._used = False  # an earlier call has been answered here
+
+    def __repr__(self) -> str:
+        return f"<UpstreamConnection {self._client.label} {self._call!r}>"
+
+    # --- for the client and its calls
+
+    def send(self, call: UpstreamCall, parts: Buffers) -> None:
+        if self._transport is None:  # lost in the moment between being picked and being used
+            self._client.broken(call, self._lost_error(), stale=self._used)
+            return
+        self._call = call
+        self._answered = False
+        self._transport.writelines(parts)
+        if call.paused:
+            self.pause()
+
+    def pause(self) -> None:
+        if self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._transport is not None and not self._transport.is_reading():
+            self._transport.resume_reading()
+
+    def abandon(self) -> None:
+        """Closes at once, without a word to the call."""
+        self._call = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    # --- transport callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast(asyncio.Transport, transport)  # uvloop's transports are of no common class
+        self._transport = transport
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return shared
+
+    def buffer_updated(self, nbytes: int) -> None:
+        call = self._call
+        if call is None:  # bytes that nobody asked for
+            self.close()
+            return
+        data = bytes(shared[:nbytes])
+        self._answered = True
+        try:
+            reader = self._reader
+            if reader is None:
+                self._read_head(call, data)
+                return
+            payload = reader.feed(data)
+            if payload:
+                call.touch()
+                call.sink.data(payload)
+            if reader.done:
+                self._finish(call)
+        except UpstreamError as error:
+            self._break(call, error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        call, self._call = self._call, None
+        if call is None:
+            self._client.lost(self)
+            return
+        if exc is None and isinstance(self._reader, UntilCloseReader):
+            try:
+                call.sink.end()
+            except UpstreamError as error:
+                self._client.broken(call, error, stale=False)
+            else:
+                self._client.finished(call, self, reusable=False)
+            return
+        self._client.broken(call, self._lost_error(), stale=self._used and not self._answered)
+
+    # --- reading
+
+    def _read_head(self, call: UpstreamCall, data: bytes) -> None:
+        data = self._pending + data
+        while True:
+            end = find_head_end(data)
+            if end < 0:
+                if len(data) > HEAD_LIMIT:
+                    raise UpstreamProtocolError(
+                        f"backend {self._client.label!r}: response head over {HEAD_LIMIT} bytes"
+                    )
+                self._pending = data
+                return
+            head = read_response(data[:end], call.request.method)
+            data = data[end:]
+            if head.status >= 200:
+                break
+            if head.status == 101:
+                raise UpstreamProtocolError(f"backend {self._client.label!r} switched protocols unasked")
+        self._pending = b""
+        self._head = head
+        call.phase, call.since = "first_token", call.started
+        reader = self._reader = _body_reader(head)
+        call.sink.head(head)
+        if data or reader.done:
+            payload = reader.feed(data)
+            if payload and self._call is call:
+                call.sink.data(payload)
+            if reader.done and self._call is call:
+                self._finish(call)
+
+    def _finish(self, call: UpstreamCall) -> None:
+        head, reader = self._head, self._reader
+        if self._call is not call or head is None or reader is None:  # the sink cancelled the call meanwhile
+            return
+        call.sink.end()
+        self._call = self._head = self._reader = None
+        self._used = True
+        alive = self._transport is not None and not self._transport.is_closing()
+        self._client.finished(call, self, reusable=head.keep_alive and not reader.rest and alive)
+
+    def _break(self, call: UpstreamCall, error: UpstreamError) -> None:
+        if self._call is not call:
+            return
+        self._call = None
+        if self._transport is not None:
+            self._transport.abort()
+        self._client.broken(call, error, stale=False)
+
+    def _lost_error(self) -> UpstreamError:
+        label = self._client.label
+        if self._head is None:
+            return UpstreamError(f"backend {label!r} closed the connection without an answer")
+        return UpstreamCut(f"backend {label!r} closed the connection before its answer was whole")
+
+
+def _body_reader(head: ResponseHead) -> LengthReader | ChunkedReader | UntilCloseReader:
+    if head.bodiless:
+        return LengthReader(0)
+    if head.chunked:
+        return ChunkedReader(UpstreamProtocolError)
+    if head.content_length is not None:
+        return LengthReader(head.content_length)
+    return UntilCloseReader()

@@ -1,0 +1,83 @@
+"""One backend as the gateway uses it: its dialect, its connections, its load."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+
+from ghostllm.config.schema import BackendConfig
+from ghostllm.net.address import parse_origin
+from ghostllm.net.client import Client
+from ghostllm.net.pool import PoolStats
+from ghostllm.ports import Translator
+
+Wake = Callable[[], Awaitable[str]]
+"""Starts the server behind a backend if need be, and gives its URL. Raises UpstreamError."""
+
+
+class Upstream:
+    """in_flight: attempts under way. A backend whose server is ours to start has `wake`; others have an URL
+    at once.
+    """
+
+    def __init__(
+        self,
+        config: BackendConfig,
+        url: str,
+        translator: Translator,
+        *,
+        tls: ssl.SSLContext | None,
+        wake: Wake | None,
+    ) -> None:
+        self.name = config.name
+        self.config = config
+        self.translator = translator
+        self.in_flight = 0
+        self._tls = tls
+        self._wake = wake
+        self._url = url
+        self._client: Client | None = None if wake else self._connect_to(url)
+
+    def __repr__(self) -> str:
+        return f"<Upstream {self.name} in_flight={self.in_flight} {self._client!r}>"
+
+    @property
+    def asleep(self) -> bool:
+        """A call would first have to start (or restart) the server."""
+        return self._wake is not None
+
+    @property
+    def full(self) -> bool:
+        return bool(self.config.max_inflight) and self.in_flight >= self.config.max_inflight
+
+    @property
+    def pool(self) -> PoolStats:
+        return self._client.stats if self._client is not None else PoolStats(0, 0, 0)
+
+    @property
+    def client(self) -> Client:
+        assert self._client is not None
+        return self._client
+
+    async def ready(self) -> Client:
+        """The client to call, once there is a server behind it."""
+        if self._wake is not None:
+            url = await self._wake()
+            if self._client is None or url != self._url:
+                stale, self._client, self._url = self._client, self._connect_to(url), url
+                if stale is not None:
+                    await stale.close()
+        return self.client
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    def _connect_to(self, url: str) -> Client:
+        return Client(
+            parse_origin(url),
+            self.name,
+            tls=self._tls,
+            max_connections=self.config.max_connections,
+            idle_limit=self.config.idle_connection,
+        )

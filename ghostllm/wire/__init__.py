@@ -1,0 +1,5 @@
+"""Bytes to messages and back, without any I/O.
+
+`h1` heads, `body` framing, `encoding` of bodies, `sse` and `ndjson` splitting. Everything here takes bytes
+and gives bytes or messages; what it cannot accept it refuses by an error of `ghostllm.errors`.
+"""

@@ -1,0 +1,79 @@
+"""One gateway in front of one fake of each kind, shared by the whole run; each test finds the fakes as new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.fakes.fake import Fake
+from tests.fakes.gateway import Gateway, Settings
+
+KINDS = ("vllm", "llamacpp", "transformers", "lmstudio", "ollama")
+
+
+class Fakes(NamedTuple):
+    """primary and second are of kind openai; the others are named after their kind."""
+
+    primary: Fake
+    second: Fake
+    vllm: Fake
+    llamacpp: Fake
+    transformers: Fake
+    lmstudio: Fake
+    ollama: Fake
+
+
+def settings(fakes: Fakes) -> Settings:
+    """Short back-offs, and models named after what is behind them; the model `m` is the ordinary one."""
+    hasty = {"head": 0.4, "first_token": 0.4, "idle": 0.4}
+    primary, both = [{"backend": "primary"}], [{"backend": "primary"}, {"backend": "second"}]
+    backends: list[dict[str, Any]] = [
+        {"name": "primary", "kind": "openai", "url": fakes.primary.url, "api_key": "secret-of-primary",
+         "headers": {"x-primary-only": "hidden"}},
+        {"name": "second", "kind": "openai", "url": fakes.second.url + "/v1", "api_key": "secret-of-second"},
+    ]  # fmt: skip
+    backends += [{"name": kind, "kind": kind, "url": getattr(fakes, kind).url} for kind in KINDS]
+    return {
+        "routing": {"attempts": 3, "backoff": 0.01, "backoff_max": 0.05, "retry_after_max": 3.0},
+        "timeouts": {"connect": 2.0, "head": 15.0, "first_token": 15.0, "idle": 15.0, "total": 30.0},
+        "backends": backends,
+        "models": [
+            {"name": "m", "aliases": ["also-m"], "targets": primary},
+            {"name": "pair", "targets": both},
+            {"name": "renamed", "targets": [{"backend": "primary", "model": "upstream-name"}]},
+            {"name": "hasty", "targets": primary, "timeouts": hasty},
+            {"name": "hasty-pair", "targets": both, "timeouts": hasty},
+            {"name": "tuned", "targets": primary, "defaults": {"temperature": 0.5}, "forced": {"seed": 7}},
+            *({"name": kind, "targets": [{"backend": kind}]} for kind in KINDS),
+        ],
+    }
+
+
+@pytest.fixture(scope="session")
+def started() -> Iterator[Fakes]:
+    with ExitStack() as stack:
+        pair = [stack.enter_context(Fake("openai", name)) for name in ("m", "pair")]
+        yield Fakes(*pair, *(stack.enter_context(Fake(kind, kind)) for kind in KINDS))
+
+
+@pytest.fixture(scope="session")
+def running(started: Fakes) -> Iterator[Gateway]:
+    with Gateway(settings(started)) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def fakes(started: Fakes) -> Fakes:
+    for fake in started:
+        fake.reset()
+    return started
+
+
+@pytest.fixture
+def gateway(running: Gateway, fakes: Fakes) -> Gateway:
+    """The shared gateway; a test that needs other settings starts its own."""
+    assert not running.over, running.log
+    return running

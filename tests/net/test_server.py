@@ -1,0 +1,354 @@
+"""The server over real sockets, one rule of the connection's life after the other."""
+
+import asyncio
+
+import pytest
+
+from ghostllm.net import loop
+from tests.net.peers import Echo, read_answer, serving, until
+
+GET = b"GET /x HTTP/1.1\r\nhost: h\r\n\r\n"
+
+
+def run(scenario, **options):
+    async def main():
+        echo = Echo()
+        async with serving(echo, **options) as (server, port):
+            return await scenario(echo, server, port)
+
+    return loop.run(main())
+
+
+async def connect(port):
+    return await asyncio.open_connection("127.0.0.1", port)
+
+
+async def closed_by_peer(reader):
+    try:
+        return await asyncio.wait_for(reader.read(), 5)
+    except ConnectionResetError:
+        return b""
+
+
+def test_keep_alive_and_pipelining_in_order():
+    async def scenario(echo, server, port):
+        reader, writer = await connect(port)
+        writer.write(b"".join(b"GET /%d HTTP/1.1\r\nhost: h\r\n\r\n" % n for n in range(50)))
+        for n in range(50):
+            assert (await read_answer(reader))[2] == b"/%d " % n
+        writer.write(GET)
+        assert (await read_answer(reader))[0] == 200
+        writer.close()
+        await until(lambda: server.connections == 0)
+        assert len(echo.closed_exchanges) == 51
+
+    run(scenario)
+
+
+def test_a_request_may_come_byte_by_byte():
+    async def scenario(echo, server, port):
+        reader, writer = await connect(port)
+        for byte in b"\r\nPOST /p HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhello" + GET:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0)
+        assert (await read_answer(reader))[2] == b"/p hello"
+        assert (await read_answer(reader))[2] == b"/x "
+        writer.close()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("size", [0, 1, 300_000, 5_000_000])
+def test_bodies_by_length(size):
+    async def scenario(echo, server, port):
+        reader, writer = await connect(port)
+        body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+        writer.write(b"POST /p HTTP/1.1\r\nhost: h\r\ncontent-length: %d\r\n\r\n" % size + body + GET)
+        assert (await read_answer(reader))[2] == b"/p " + body
+        assert (await read_answer(reader))[2] == b"/x "
+        writer.close()
+
+    run(scenario)
+
+
+def test_bodies_in_chunks():
+    async def scenario(echo, server, port):
+        reader, writer = await connect(port)
+        head = b"POST /p HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n"
+        writer.write(head + b"3\r\nabc\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        writer.write(b"2;ext=1\r\nde\r\n0\r\ntrailer: x\r\n\r\n" + GET)
+        assert (await read_answer(reader))[2] == b"/p abcde"
+        assert (await read_answer(reader))[2] == b"/x "
+        writer.write(head + b"0x3\r\nabc\r\n")
+        status, answer, _ = await read_answer(reader)
+        assert status == 400 and b"connection: close" in answer
+        assert await closed_by_peer(reader) == b""
+        writer.close()
+
+    run(scenario)
+
+
+def test_expect_100_continue_is_answered_when_the_body_is_wanted():
+    async def scenario(echo, server, port):
+        reader, writer = await connect(port)
+        head = b"POST %s HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n"
+        writer.write(head % b"/p")
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"ok")
+        assert (await read_answer(reader))[2] == b"/p ok"
+        writer.write(head % b"/refused")
+        assert (await read_answer(reader))[0] == 500
+        assert await closed_by_peer(reader) == b""
+        writer.close()
+
+    run(scenario)
+
+
+def test_a_refused_request_keeps_its_connection_when_its_body_is_small():
+    async def scenario(echo, server, port):
+        reader, writer = await connect(port)
+        writer.write(b"POST /refused HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\n\r\nabc" + GET)
+        assert (await read_answer(reader))[0] == 500
+        assert (await read_answer(reader))[2] == b"/x "
+        writer.write(b"POST /refused HTTP/1.1\r\nhost: h\r\ncontent-length: 999999\r\n\r\nabc")
+        status, head, _ = await read_answer(reader)
+        assert status == 500 and b"connection: close" in head
+        assert await closed_by_peer(reader) == b""
+        writer.close()
+
+    run(scenario)
+
+
+def test_streams_are_chunked_and_an_http_1_0_client_gets_none():
+    async def scenario(echo, server, port):
+        reader, writer = await connect(port)
+        writer.write(b"GET /stream HTTP/1.1\r\nhost: h\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"transfer-encoding: chunked" in head and b"content-length" not in head
+        body = b"4\r\none \r\n4\r\ntwo \r\n5\r\nthree\r\n0\r\n\r\n"
+        assert await reader.readexactly(len(body)) == body
+        writer.close()
+        reader, writer = await connect(port)
+        writer.write(b"GET /stream HTTP/1.0\r\n\r\n")
+        head, _, body = (await closed_by_peer(reader)).partition(b"\r\n\r\n")
+        assert b"chunked" not in head and body == b"one two three"
+        writer.close()
+
+    run(scenario)
+
+
+def test_head_gets_the_head_of_get():
+    async def scenario(echo, server, port):
+        reader, writer = await connect(port)
+        writer.write(b"HEAD /x HTTP/1.1\r\nhost: h\r\n\r\n" + GET)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"content-length: 3" in head
+        assert (await read_answer(reader))[2] == b"/x "
+        writer.close()
+
+    run(scenario)
+
+
+def test_a_client_that_leaves_cancels_its_request():
+    async def scenario(echo, server, port):
+        for leave in ("close", "abort", "half-close"):
+            _, writer = await connect(port)
+            writer.write(b"GET /slow HTTP/1.1\r\nhost: h\r\n\r\n")
+            before = len(echo.opened)
+            await until(lambda before=before: len(echo.opened) > before)
+            if leave == "close":
+                writer.close()
+            elif leave == "abort":
+                writer.transport.abort()
+            else:
+                writer.write_eof()
+            await until(lambda: server.connections == 0)
+            writer.close()
+        await until(lambda: len(echo.closed_exchanges) == 3)
+        assert echo.cancelled == 3
+        assert {exchange.outcome for exchange in echo.closed_exchanges} == {"cancelled"}
+
+    run(scenario)
+
+
+def test_a_client_that_leaves_while_sending_its_body_is_accounted_for():
+    async def scenario(echo, server, port):
+        _, writer = await connect(port)
+        writer.write(b"POST /p HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\nhalf")
+        await until(lambda: echo.opened)
+        writer.close()
+        await until(lambda: echo.closed_exchanges)
+        assert echo.closed_exchanges[0].outcome == "cancelled"
+
+    run(scenario)
+
+
+def test_a_failing_handler_is_a_500_and_is_reported():
+    reports = []
+
+    async def scenario(echo, server, port):
+        reader, writer = await connect(port)
+        writer.write(b"GET /boom HTTP/1.1\r\nhost: h\r\n\r\n" + GET)
+        status, _, body = await read_answer(reader)
+        assert status == 500 and b"boom" not in body
+        assert (await read_answer(reader))[2] == b"/x "
+        writer.close()
+
+    run(scenario, reports=reports)
+    assert [str(error) for _, error in reports] == ["boom"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "sent", "status"),
+    [
+        ({"head_bytes": 200}, b"GET / HTTP/1.1\r\nhost: h\r\nx: " + b"y" * 300, 431),
+        ({"head_bytes": 200}, b"GET / HTTP/1.1\r\nhost: h\r\nx: " + b"y" * 300 + b"\r\n\r\n", 431),
+        ({"header_count": 3}, b"GET / HTTP/1.1\r\nhost: h\r\n" + b"a: 1\r\n" * 3 + b"\r\n", 431),
+        ({"target_bytes": 20}, b"GET /" + b"z" * 30 + b" HTTP/1.1\r\nhost: h\r\n\r\n", 414),
+        ({"body_bytes": 10}, b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 11\r\n\r\n", 413),
+        (
+            {"body_bytes": 10},
+            b"POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\nb\r\n12345678901\r\n",
+            413,
+        ),
+        ({}, b"GET / HTTP/1.1\nhost: h\n\n", 400),
+        ({}, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+    ],
+)
+def test_limits_are_told_and_the_server_goes_on(limits, sent, status):
+    async def scenario(echo, server, port):
+        reader, writer = await connect(port)
+        writer.write(sent)
+        got, head, _ = await read_answer(reader)
+        assert got == status and b"connection: close" in head
+        assert await closed_by_peer(reader) == b""
+        writer.close()
+        reader, writer = await connect(port)
+        writer.write(GET)
+        assert (await read_answer(reader))[0] == 200
+        writer.close()
+
+    run(scenario, limits=limits)
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "sent", "status"),
+    [
+        ({"header": 0.2}, b"GET / HT", 408),
+        ({"body": 0.2}, b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nab", 408),
+        ({"body": 0.2}, b"POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab", 408),
+        ({"idle": 0.2}, b"", None),
+        ({"idle": 0.2}, GET, 200),
+    ],
+)
+def test_slow_clients_are_cut(timeouts, sent, status):
+    async def scenario(echo, server, port):
+        reader, writer = await connect(port)
+        writer.write(sent)
+        if status is not None:
+            assert (await read_answer(reader))[0] == status
+        assert await closed_by_peer(reader) == b""
+        writer.close()
+        await until(lambda: server.connections == 0)
+
+    run(scenario, timeouts=timeouts)
+
+
+def test_too_many_connections_are_told_so():
+    async def scenario(echo, server, port):
+        kept = [await connect(port) for _ in range(2)]
+        await until(lambda: server.connections == 2)
+        reader, writer = await connect(port)
+        assert (await read_answer(reader))[0] == 503
+        writer.close()
+        reader, writer = kept[0]
+        writer.write(GET)
+        assert (await read_answer(reader))[0] == 200
+        for _, writer in kept:
+            writer.close()
+
+    run(scenario, limits={"connections": 2})
+
+
+class Firehose:
+    """A source that produces as long as it is not paused."""
+
+    def __init__(self):
+        self.flowing = asyncio.Event()
+        self.flowing.set()
+        self.pauses = self.sent = 0
+
+    def pause(self):
+        self.pauses += 1
+        self.flowing.clear()
+
+    def resume(self):
+        self.flowing.set()
+
+    async def run(self, responder, limit=20_000_000):
+        while self.sent < limit:
+            await self.flowing.wait()
+            responder.write(b"x" * 50_000)
+            self.sent += 50_000
+            await asyncio.sleep(0)
+
+
+def test_a_slow_reader_pauses_its_source_and_gets_everything():
+    async def scenario(echo, server, port):
+        echo.source = hose = Firehose()
+        reader, writer = await connect(port)
+        writer.write(b"GET /stream HTTP/1.0\r\n\r\n")
+        await until(lambda: hose.pauses)
+        assert hose.sent < 20_000_000
+        received = await reader.read()
+        assert received.partition(b"\r\n\r\n")[2] == b"one two three" + b"x" * 20_000_000
+        writer.close()
+
+    run(scenario)
+
+
+def test_a_reader_that_stops_is_cut_after_the_write_limit():
+    async def scenario(echo, server, port):
+        echo.source = hose = Firehose()
+        _, writer = await connect(port)
+        writer.write(b"GET /stream HTTP/1.0\r\n\r\n")
+        await until(lambda: hose.pauses)
+        await until(lambda: server.connections == 0)
+        assert echo.cancelled == 1
+        writer.close()
+
+    run(scenario, timeouts={"write": 0.2})
+
+
+def test_drain_finishes_what_is_under_way_and_refuses_the_rest():
+    async def scenario(echo, server, port):
+        busy_reader, busy_writer = await connect(port)
+        busy_writer.write(b"GET /slow HTTP/1.1\r\nhost: h\r\n\r\n")
+        idle_reader, idle_writer = await connect(port)
+        await until(lambda: echo.opened and server.connections == 2)
+        closing = asyncio.create_task(server.close(5))
+        assert await closed_by_peer(idle_reader) == b""
+        with pytest.raises(ConnectionRefusedError):
+            await connect(port)
+        echo.release.set()
+        assert (await read_answer(busy_reader))[2] == b"/slow "
+        await closing
+        busy_writer.close()
+        idle_writer.close()
+
+    run(scenario)
+
+
+def test_drain_ends_at_its_limit():
+    async def scenario(echo, server, port):
+        _, writer = await connect(port)
+        writer.write(b"GET /slow HTTP/1.1\r\nhost: h\r\n\r\n")
+        await until(lambda: echo.opened)
+        await server.close(0.1)
+        assert server.connections == 0
+        await until(lambda: echo.cancelled == 1)
+        writer.close()
+
+    run(scenario)

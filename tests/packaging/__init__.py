@@ -1,0 +1,1 @@
+"""The forms in which GhostLLM leaves this repository, each built and used."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import ghostllm
 from ghostllm import backends, observe
+from ghostllm.backends.gguf import GgufRunner
 from ghostllm.config.schema import BackendConfig, Config
 from ghostllm.errors import UpstreamError
 from ghostllm.gateway.gateway import Gateway
@@ -20,7 +22,7 @@ from ghostllm.net.fetch import fetch
 from ghostllm.net.server import Server
 from ghostllm.net.tls import client_context
 from ghostllm.policy.keys import KeyRing
-from ghostllm.ports import ModelInfo
+from ghostllm.ports import ModelInfo, Translator
 from ghostllm.routing.catalog import Catalog, build
 from ghostllm.routing.inventory import Inventory
 from ghostllm.routing.upstream import Upstream
@@ -38,7 +40,7 @@ class App:
         self._config = config
         self._seen = observe.build(config.log)
         self._log = self._seen.log
-        self._runners: dict[str, backends.GgufRunner] = {}
+        self._runners: dict[str, GgufRunner] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stop = asyncio.Event()
         self._catalog = Catalog({})
@@ -85,10 +87,19 @@ class App:
         limit = self._config.server.limits.event_bytes
         translator = backends.translator(config, limit)
         if config.kind != "gguf":
-            return Upstream(config, backends.base_url(config), translator, tls=tls, wake=None)
-        runner = backends.GgufRunner(config, self._child_log(config.name))
+            learn = functools.partial(self._learn, config) if config.kind == "auto" else None
+            return Upstream(config, backends.base_url(config), translator, tls=tls, learn=learn)
+        runner = GgufRunner(config, self._child_log(config.name))
         self._runners[config.name] = runner
         return Upstream(config, "", translator, tls=None, wake=runner.ensure)
+
+    async def _learn(self, config: BackendConfig) -> tuple[Translator, str] | None:
+        found = await backends.identify(self._look, config.url)
+        if found is None:
+            return None
+        self._log.info("identified", backend=config.name, kind=found.kind, label=found.label)
+        known = dataclasses.replace(config, kind=found.kind)
+        return backends.translator(known, self._config.server.limits.event_bytes), backends.base_url(known)
 
     async def _start_backends(self, gateway: Gateway) -> None:
         """Everything that may take its time while requests are already being answered."""
@@ -130,7 +141,7 @@ class App:
         answer = await fetch(url, path, seconds=self._config.discovery.timeout)
         return answer.status, answer.headers, answer.body
 
-    async def _wake(self, name: str, runner: backends.GgufRunner) -> None:
+    async def _wake(self, name: str, runner: GgufRunner) -> None:
         try:
             await runner.ensure()
         except UpstreamError as error:
@@ -157,7 +168,7 @@ class App:
             refresh=self._inventory.refresh_soon,
         )
 
-    def _rebuild(self, known: dict[str, Sequence[ModelInfo]]) -> None:
+    def _rebuild(self, known: Mapping[str, Sequence[ModelInfo]]) -> None:
         self._catalog = build(self._config, known)
 
     def _serves(self, targets: Sequence[Any]) -> bool:
@@ -165,6 +176,22 @@ class App:
 
     def _observe(self, server: Server) -> None:
         """Gauges that are read when somebody asks for the metrics."""
+        gauge = self._seen.metrics.gauge
+        gauge("ghostllm_connections", "Open client connections.", lambda: [({}, server.connections)])
+        gauge(
+            "ghostllm_upstream_connections",
+            "Connections to backends, by state, and calls waiting for one.",
+            lambda: [
+                ({"backend": name, "state": state}, getattr(upstream.pool, state))
+                for name, upstream in self._upstreams.items()
+                for state in ("idle", "active", "waiting")
+            ],
+        )
+        gauge(
+            "ghostllm_backend_up",
+            "Whether the backend's model list answered last time.",
+            lambda: [({"backend": name}, int(up)) for name, up in self._inventory.reachable.items()],
+        )
 
     # --- housekeeping
 

@@ -11,13 +11,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-if os.environ.get("GHOSTLLM_PURE") == "1":  # the test suite runs once more this way: as a zipapp would
-    orjson = None
-else:
-    try:
-        import orjson
-    except ImportError:  # pragma: no cover - covered by the zipapp test
-        orjson = None  # type: ignore[assignment]
+try:
+    if os.environ.get("GHOSTLLM_PURE") == "1":  # the test suite runs once more this way: as a zipapp would
+        raise ImportError
+    import orjson
+except ImportError:
+    orjson = None  # type: ignore[assignment]
 
 
 class DecodeError(ValueError):

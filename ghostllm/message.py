@@ -2,7 +2,7 @@
 remembers both.
 
 Names: a *client* sends a *request* to a front *door* (a dialect); the gateway makes a plan of *attempts*,
-each one an *upstream* exchange with a *backend*. Times are seconds on the event loop's monotonic clock unless
+each one an *upstream* exchange with a *backend*. Times are seconds of the monotonic clock unless
 said otherwise.
 """
 

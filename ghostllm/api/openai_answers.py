@@ -122,7 +122,7 @@ class ChatWriter:
 class CompletionWriter:
     """Writes a plain continuation. text_offset of logprobs counts characters from the text's beginning."""
 
-    __slots__ = ("_close", "_frame", "_offset", "_open", "_usage")
+    __slots__ = ("_close", "_frame", "_offset", "_open", "_text_close", "_usage")
 
     def __init__(self, identity: str, model: str, created: int, *, usage: bool = True) -> None:
         self._usage = usage
@@ -130,9 +130,12 @@ class CompletionWriter:
         self._frame = {"id": identity, "object": "text_completion", "created": created, "model": model}
         self._open, self._close = _chunk_frame(self._frame, usage)
         self._open += b'"text":'
+        self._text_close = b',"logprobs":null,"finish_reason":null' + self._close
 
     def event(self, event: Event) -> bytes:
         """The chunk of an event; b"" where completions have none: they know no roles, reasoning or tools."""
+        if type(event) is TextDelta and not event.logprobs:
+            return self._open + jsonx.dumps(event.text) + self._text_close
         if isinstance(event, TextDelta):
             return self._chunk(event.text, None, event.logprobs)
         if isinstance(event, Finish):

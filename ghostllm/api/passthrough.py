@@ -22,6 +22,10 @@ from ghostllm.api.usage import take_usage
 from ghostllm.errors import RequestError, UpstreamAnswered, UpstreamCut, UpstreamError, UpstreamProtocolError
 from ghostllm.message import Call, Usage
 
+BACKSLASH = 0x5C
+FRAMES = 16
+"""Patterns learned in one answer."""
+
 
 class PassThrough:
     """Implements ports.Answer for one call. choices: how many the answer will have. limit: bytes of the
@@ -33,8 +37,9 @@ class PassThrough:
     """
 
     __slots__ = (
-        "_backend", "_blot", "_call", "_choices", "_done", "_failure", "_finished", "_held", "_held_size",
-        "_limit", "_rename", "_seen", "_smooth", "_style", "_tail", "committed", "complete", "usage",
+        "_backend", "_blot", "_call", "_choices", "_done", "_failure", "_finished", "_foot",
+        "_foot_size", "_frames", "_head", "_head_size", "_held", "_held_size", "_limit", "_rename", "_seen",
+        "_smooth", "_style", "_swap", "_tail", "committed", "complete", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +61,10 @@ class PassThrough:
         self._done = False
         self._failure: UpstreamError | None = None
         self._style = events.COMPACT
+        self._head = self._foot = b'"'  # of the pattern; no piece begins like this one
+        self._head_size = self._foot_size = 1
+        self._swap: tuple[bytes, bytes] | None = None
+        self._frames = 0
         self._rename: tuple[bytes, bytes] | None = None
         self._smooth = (
             False  # committed, style known, nothing held, not over: pieces may pass by the tests alone
@@ -83,6 +92,16 @@ class PassThrough:
         answer.
         """
         if self._smooth:
+            foot = len(data) - self._foot_size
+            if (
+                data.startswith(self._head)
+                and data.find(b'"', self._head_size) == foot
+                and data.endswith(self._foot)
+                and data[foot - 1] != BACKSLASH
+                and data.find(b"\n", self._head_size, foot) < 0
+            ):
+                swap = self._swap
+                return data if swap is None else swap[0] + data[self._head_size : foot] + swap[1]
             style = self._style
             size = len(data)
             if (
@@ -93,12 +112,10 @@ class PassThrough:
                 and data.count(b"{") == data.count(b"}")
                 and data.count(b'"finish_reason"') == data.count(style.null_finish)
             ):
-                if b'"usage"' in data:
-                    if data.count(b'"usage"') != data.count(style.null_usage):
-                        return self._take_apart(data)
-                    if not self._call.wants_usage:
-                        data = data.replace(style.null_usage, b"")
-                return data if self._rename is None else data.replace(*self._rename)
+                if b'"usage"' not in data or data.count(b'"usage"') == data.count(style.null_usage):
+                    if self._frames < FRAMES:
+                        self._frame(data)
+                    return self._edited(data)
         return self._take_apart(data)
 
     def finish(self) -> bytes:
@@ -118,6 +135,24 @@ class PassThrough:
         if not self._seen:
             raise UpstreamProtocolError(f"{self._backend} answered with an empty stream")
         raise UpstreamCut(f"{self._backend} ended its stream before the answer was complete")
+
+    def _edited(self, data: bytes) -> bytes:
+        """A tested piece with the model's name and the usage members changed."""
+        if not self._call.wants_usage:
+            data = data.replace(self._style.null_usage, b"")
+        return data if self._rename is None else data.replace(*self._rename)
+
+    def _frame(self, event: bytes) -> None:
+        """Takes the event as the pattern of those to come, some times in an answer: reasoning and text have one
+        each, and some servers never write two events alike.
+        """
+        self._frames += 1
+        frame = events.frame_of(event)
+        if frame is not None:
+            self._head, self._foot = frame
+            self._head_size, self._foot_size = len(self._head), len(self._foot)
+            swap = self._edited(self._head), self._edited(self._foot)
+            self._swap = swap if swap != frame else None
 
     def _is_row(self, data: bytes) -> bool:
         """Whether several events, all in the known style, make up the piece."""

@@ -151,7 +151,8 @@ def _plain(name: str) -> bool:
 
 
 def _escapes_letters(body: Body) -> bool:
-    return body.find(b"\\") >= 0 and body.find(b"\\u00") >= 0 and _ESCAPED_LETTER.search(body) is not None
+    first = body.find(b"\\")
+    return first >= 0 and _ESCAPED_LETTER.search(body, first) is not None
 
 
 def _value_end(body: Body, start: int) -> int:

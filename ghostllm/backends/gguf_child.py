@@ -1,9 +1,9 @@
 """The process that holds one model: `gguf.py` starts it, this module is what runs in it.
 
-What to do comes as one JSON line on stdin (not as arguments, which every user of the machine can read); where it
-listens goes out as a line `listening on URL`, with llama.cpp's own output around it. It must never outlive the
-gateway: a model nobody can reach would hold gigabytes. So it asks the kernel to be killed with its parent
-(Linux), and ends when its stdin does (everywhere).
+What to do comes as one JSON line on stdin (not as arguments, which every user of the machine can read); where
+it listens goes out as a line `listening on URL`, with llama.cpp's own output around it. It must never outlive
+the gateway: a model that nobody can reach would hold gigabytes. So it asks the kernel to be killed with its
+parent (Linux), and ends when its stdin does (everywhere).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from typing import Any, NoReturn, TypedDict
 
 from ghostllm.backends.cpu import choose_threads
@@ -42,7 +43,10 @@ class Spec(TypedDict):
 
 
 def main() -> None:
-    spec: Spec = json.loads(sys.stdin.buffer.readline())
+    line = sys.stdin.buffer.readline()
+    if not line:  # the gateway has gone already
+        sys.exit(1)
+    spec: Spec = json.loads(line)
     die_with(spec["parent"])
     try:
         header = read_header(spec["path"])
@@ -103,7 +107,7 @@ def _parameters(xllamacpp: Any, spec: Spec, header: Header) -> Any:
 
 
 def micro_batch(spec: Spec, header: Header) -> int:
-    """An embedding has to be computed in one micro-batch, so embedding models get one as long as their context.
+    """An embedding is computed in one micro-batch, so embedding models get one as long as their context.
 
     Generating models keep llama.cpp's size: scores over the whole vocabulary for each of its tokens take room
     (SmolLM2 with 2048: 580 MB more). Their embeddings are limited to that many tokens.
@@ -142,8 +146,6 @@ def run_guarded(arguments: list[str], environment: dict[str, str]) -> NoReturn:
 
 
 def _end_with_stdin(server: subprocess.Popen[bytes]) -> None:
-    import threading
-
     def watch() -> None:
         sys.stdin.buffer.read()
         server.kill()

@@ -1,8 +1,8 @@
 """The few facts of a GGUF file's header that decide how its server is set up.
 
-Format: ggml's docs/gguf.md. All numbers little-endian: magic `GGUF`, version u32, tensor count u64, pair count
-u64, then pairs of key (string), type (u32) and value. Strings carry a u64 length in bytes. The file may come from
-anywhere, so nothing in it is trusted: every length is checked against what is left of the file.
+Format: ggml's docs/gguf.md. All numbers little-endian: magic `GGUF`, version u32, tensor count u64, pair
+count u64, then pairs of key (string), type (u32) and value. Strings carry a u64 length in bytes. The file may
+come from anywhere, so nothing in it is trusted: every length is checked against what is left of the file.
 """
 
 from __future__ import annotations
@@ -14,15 +14,27 @@ from typing import Any
 
 MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
-_SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+_SCALARS = {
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<?",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
+}
 _STRING, _ARRAY = 8, 9
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 
 
 @dataclass(slots=True, frozen=True)
 class Header:
-    """architecture: such as "llama". context: tokens it was trained for. pooling: how the model itself makes one
-    vector out of all tokens (1 mean, 2 first, 3 last, 4 rank); None for models that only generate.
+    """architecture: such as "llama". context: tokens it was trained for. pooling: how the model itself makes
+    one vector out of all tokens (1 mean, 2 first, 3 last, 4 rank); None for models that only generate.
     """
 
     architecture: str

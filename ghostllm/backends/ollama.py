@@ -40,23 +40,23 @@ def mint(prefix: str) -> str:
 class OllamaBackend:
     """A `ports.Translator` for the Ollama server `name`.
 
-    api_key: sent as a bearer token. headers: sent with every request. event_bytes: size of the largest line
+    api_key: sent as a bearer token. headers: sent with every request. event_limit: bytes of the largest line
     of a stream. mint: makes an id that begins with its argument. clock: seconds since 1970.
     """
 
     def __init__(
         self,
+        name: str,
         *,
-        name: str = "ollama",
         api_key: str | None = None,
         headers: Pairs = (),
-        event_bytes: int = 8 << 20,
+        event_limit: int = 8 << 20,
         mint: Callable[[str], str] = mint,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
         self._label = f"backend {name!r}"
-        self._event_bytes = event_bytes
+        self._event_limit = event_limit
         self._mint = mint
         self._clock = clock
         if api_key and not any(field == b"authorization" for field, _ in headers):
@@ -92,7 +92,7 @@ class OllamaBackend:
         prefix: str,
         writer: type[ChatWriter] | type[CompletionWriter],
     ) -> tuple[UpstreamRequest, Answer]:
-        reader = AnswerReader(request, lambda: self._mint("call_"), self._event_bytes, self._label)
+        reader = AnswerReader(request, lambda: self._mint("call_"), self._event_limit, self._label)
         written = writer(self._mint(prefix), call.model, int(self._clock()), usage=call.wants_usage)
         return self._post(request), Translation(reader, written)
 

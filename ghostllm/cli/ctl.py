@@ -51,6 +51,8 @@ class Gateway:
             connection.request("GET", parts.path.rstrip("/") + path, headers=headers)
             response = connection.getresponse()
             body = response.read(LARGEST_ANSWER)
+            if response.length:
+                raise Unanswered(f"the answer of {self.url}{path} was cut short, or is larger than 16 MiB")
         except TimeoutError:
             raise Unanswered(f"{self.url} did not answer within {self.timeout:g} s (--timeout)") from None
         except ConnectionRefusedError:
@@ -58,7 +60,7 @@ class Gateway:
             raise Unanswered(f"nothing listens at {self.url}: {hint}") from None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise Unanswered(f"cannot talk to {self.url}: {reason}") from None
+            raise Unanswered(f"cannot talk to {self.url}: {_plain(reason.strip())}") from None
         finally:
             connection.close()
         try:

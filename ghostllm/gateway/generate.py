@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,8 +69,9 @@ class Generator:
                 if step[1]:
                     await asyncio.sleep(step[1])
         except asyncio.CancelledError:
-            exchange.outcome = "cancelled"
-            exchange.usage.partial = True
+            if exchange.outcome == "open":  # not when the client left with its answer in hand
+                exchange.outcome = "cancelled"
+                exchange.usage.partial = True
             raise
 
     async def _find(self, snapshot: Snapshot, exchange: Exchange, name: str) -> Model:
@@ -114,8 +116,7 @@ class Generator:
         upstream = snapshot.upstreams[target.backend]
         call = exchange.call
         assert call is not None
-        loop = asyncio.get_running_loop()
-        attempt = Attempt(target.backend, target.model, loop.time())
+        attempt = Attempt(target.backend, target.model, time.monotonic())
         exchange.attempts.append(attempt)
         upstream.in_flight += 1
         relay: Relay | None = None
@@ -123,7 +124,7 @@ class Generator:
             request, answer = upstream.translator.prepare(call, target.model, extra)
             client = await upstream.ready() if upstream.asleep else upstream.client
             limits = snapshot.limits(upstream, model, stream=call.stream)
-            limits = _within(limits, loop.time() - exchange.received)
+            limits = _within(limits, time.monotonic() - exchange.received)
             relay = Relay(
                 exchange,
                 responder,
@@ -141,7 +142,8 @@ class Generator:
             attempt.outcome, attempt.error = error.code or "error", error.message
             return error
         except asyncio.CancelledError:
-            attempt.outcome = "cancelled"
+            if attempt.outcome == "open":
+                attempt.outcome = "cancelled"
             raise
         finally:
             upstream.in_flight -= 1

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import time
 
 from ghostllm.errors import GhostError, UpstreamError, UpstreamProtocolError
 from ghostllm.message import Attempt, Exchange, Pairs
@@ -36,7 +37,7 @@ class Relay:
     type.
     """
 
-    __slots__ = ("_answer", "_answer_limit", "_door", "_exchange", "_head", "_headers", "_held", "_loop",
+    __slots__ = ("_answer", "_answer_limit", "_door", "_exchange", "_head", "_headers", "_held", 
     "_mode",
                  "_responder", "_size", "_stream", "_translator", "attempt", "call", "done")  # fmt: skip
 
@@ -65,10 +66,9 @@ class Relay:
         self._held: list[bytes] = []
         self._size = 0
         self._head: ResponseHead | None = None
-        self._loop = asyncio.get_running_loop()
         self.attempt = attempt
         self.call: UpstreamCall | None = None
-        self.done: asyncio.Future[GhostError | None] = self._loop.create_future()
+        self.done: asyncio.Future[GhostError | None] = asyncio.get_running_loop().create_future()
         exchange.usage = answer.usage
 
     # --- the upstream call's sink
@@ -143,7 +143,7 @@ class Relay:
 
     def _commit(self) -> None:
         self._mode = Mode.FLOW
-        self._exchange.committed = self._loop.time()
+        self._exchange.committed = time.monotonic()
         self._responder.begin(200, self._door.STREAM_HEADERS + self._headers)
         if self.call is not None:
             self._responder.attach(self.call)
@@ -159,7 +159,7 @@ class Relay:
         if encoding is not None:
             body = _decoded(body, encoding, self._answer_limit, self.attempt.backend)
         out = self._answer.whole(body)
-        self._exchange.committed = self._loop.time()
+        self._exchange.committed = time.monotonic()
         self._responder.respond(200, self._door.WHOLE_HEADERS + self._headers, out)
         self._succeed()
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import time
 from typing import TYPE_CHECKING, cast
 
 from ghostllm.errors import BodyTooLarge, FramingError, GhostError, HeadTooLarge, RequestTimeout
@@ -196,7 +197,7 @@ class Connection(asyncio.BufferedProtocol):
     def _open(self, request: Request, rest: bytes) -> None:
         request.peer = self.peer
         self.keep = h1.keep_alive(request) and not self._server.draining
-        self._exchange, self._handler = self._server.application.open(request, self._loop.time())
+        self._exchange, self._handler = self._server.application.open(request, time.monotonic())
         length = request.content_length or 0
         if length > self._server.body_limit and self._exchange.error is None:
             self._refuse(BodyTooLarge(f"the request body exceeds {self._server.body_limit} bytes"))
@@ -315,7 +316,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _malformed(self, error: GhostError) -> None:
         """Bytes that are no request, or a connection that is not wanted."""
-        self._exchange = self._server.application.malformed(error, self.peer, self._loop.time())
+        self._exchange = self._server.application.malformed(error, self.peer, time.monotonic())
         self._answer_error(close=True)
 
     def _refuse(self, error: GhostError) -> None:
@@ -345,7 +346,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write_eof()
 
     def _settle(self, exchange: Exchange) -> None:
-        exchange.finished = self._loop.time()
+        exchange.finished = time.monotonic()
         self._server.application.closed(exchange)
 
     # --- for the responder

@@ -75,6 +75,7 @@ class Inventory:
     async def _ask(self, upstream: Upstream) -> None:
         error: UpstreamError | None = None
         try:
+            await upstream.identify()
             answer = await fetch_by(upstream.client, upstream.translator.inventory_request(), seconds=TIMEOUT)
             if answer.status != 200:
                 raise UpstreamProtocolError(

@@ -11,13 +11,16 @@ from ghostllm.net.client import Client
 from ghostllm.net.pool import PoolStats
 from ghostllm.ports import Translator
 
+Learn = Callable[[], Awaitable[tuple[Translator, str] | None]]
+"""Looks at a server of unknown kind: how to talk to it, and its base URL; None while it does not answer."""
+
 Wake = Callable[[], Awaitable[str]]
 """Starts the server behind a backend if need be, and gives its URL. Raises UpstreamError."""
 
 
 class Upstream:
-    """in_flight: attempts under way. A backend whose server is ours to start has `wake`; others have an URL
-    at once.
+    """in_flight: attempts under way. wake: for a backend whose server is ours to start. learn: for one whose
+    kind nobody has said.
     """
 
     def __init__(
@@ -27,7 +30,8 @@ class Upstream:
         translator: Translator,
         *,
         tls: ssl.SSLContext | None,
-        wake: Wake | None,
+        wake: Wake | None = None,
+        learn: Learn | None = None,
     ) -> None:
         self.name = config.name
         self.config = config
@@ -35,6 +39,7 @@ class Upstream:
         self.in_flight = 0
         self._tls = tls
         self._wake = wake
+        self._learn = learn
         self._url = url
         self._client: Client | None = None if wake else self._connect_to(url)
 
@@ -63,15 +68,26 @@ class Upstream:
         """The client to call, once there is a server behind it."""
         if self._wake is not None:
             url = await self._wake()
-            if self._client is None or url != self._url:
-                stale, self._client, self._url = self._client, self._connect_to(url), url
-                if stale is not None:
-                    await stale.close()
+            await self._move(url)
         return self.client
+
+    async def identify(self) -> None:
+        """Finds out what kind of server this is, if that is still open."""
+        found = await self._learn() if self._learn is not None else None
+        if found is not None:
+            self._learn = None
+            self.translator, url = found
+            await self._move(url)
 
     async def close(self) -> None:
         if self._client is not None:
             await self._client.close()
+
+    async def _move(self, url: str) -> None:
+        if self._client is None or url != self._url:
+            stale, self._client, self._url = self._client, self._connect_to(url), url
+            if stale is not None:
+                await stale.close()
 
     def _connect_to(self, url: str) -> Client:
         return Client(

@@ -47,8 +47,8 @@ _SINGLETONS = (b"host", b"content-length", b"transfer-encoding", b"content-type"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 HOP_BY_HOP = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer",
-     b"transfer-encoding", b"upgrade")
+    (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te",
+     b"trailer", b"transfer-encoding", b"upgrade")
 )  # fmt: skip
 """RFC 9110 7.6.1, and the Proxy-* fields, which end at a proxy."""
 
@@ -231,8 +231,7 @@ def _h11_fields(head: bytes, limits: HeadLimits) -> list[tuple[bytes, bytes]]:
 
 
 def _origin_form(method: bytes, target: bytes, fields: list[tuple[bytes, bytes]]) -> str:
-    """The path and query of an unusual target. An absolute target's authority replaces Host (RFC 9112 3.2.2).
-    """
+    """The path and query of an unusual target. An absolute one's authority replaces Host (RFC 9112 3.2.2)."""
     if b"#" in target:
         raise FramingError("the request target has a fragment")
     if target == b"*" and method == b"OPTIONS":

@@ -112,8 +112,8 @@ def test_a_forced_call_reaches_the_client_as_a_call():
 
 
 def test_minted_ids_differ():
-    _, first = OllamaBackend(name="box").prepare(call(messages=MESSAGES), "m", {})
-    _, second = OllamaBackend(name="box").prepare(call(messages=MESSAGES), "m", {})
+    _, first = OllamaBackend("box").prepare(call(messages=MESSAGES), "m", {})
+    _, second = OllamaBackend("box").prepare(call(messages=MESSAGES), "m", {})
     bodies = [answer.whole(END.replace(b'"content":""', b'"content":"x"')) for answer in (first, second)]
     ids = {jsonx.loads(body)["id"] for body in bodies}
     assert len(ids) == 2 and all(identity.startswith("chatcmpl-") for identity in ids)

@@ -29,7 +29,7 @@ def schema_keys(cls=Config, path=()):
 
 
 def example_keys():
-    """Each setting of the example: its path, its value, what its line says after the value, the prose above it."""
+    """Each setting of the example: path, value, what its line says after the value, prose above it."""
     header, prose = (), []
     for line in EXAMPLE.read_text().splitlines():
         line, is_setting = SETTING.subn("", line, count=1)

@@ -28,8 +28,8 @@ TYPES = {
     "number": (int, float),
 }
 KNOWN = set(
-    "$schema title $defs $ref type description default properties additionalProperties required anyOf enum items "
-    "minItems minimum maximum minLength pattern format writeOnly".split()
+    "$schema title $defs $ref type description default properties additionalProperties required anyOf enum "
+    "items minItems minimum maximum minLength pattern format writeOnly".split()
 )
 
 
@@ -50,7 +50,8 @@ def sound(value, schema):
     if isinstance(value, str):
         return len(value) >= schema.get("minLength", 0) and bool(re.search(schema.get("pattern", ""), value))
     if isinstance(value, list):
-        return len(value) >= schema.get("minItems", 0) and all(sound(item, schema.get("items", {})) for item in value)
+        items = schema.get("items", {})
+        return len(value) >= schema.get("minItems", 0) and all(sound(item, items) for item in value)
     if isinstance(value, dict):
         rest = schema.get("additionalProperties", {})
         known = schema.get("properties", {})
@@ -108,9 +109,11 @@ def test_defaults_are_sound_and_secrets_have_none():
     assert SCHEMA["properties"]["timeouts"]["properties"]["connect"]["default"] == 5.0
     assert SCHEMA["$defs"]["Timeouts"]["properties"]["connect"]["default"] is None
     assert SCHEMA["$defs"]["Limits"]["properties"]["body_bytes"] == {
-        "type": "integer", "minimum": 1, "default": 33_554_432,
+        "type": "integer",
+        "minimum": 1,
+        "default": 33_554_432,
         "description": "Largest request body, also after decompression; above: 413.",
-    }  # fmt: skip
+    }
 
 
 def test_the_example_is_valid_both_ways(example, uncommented_example):

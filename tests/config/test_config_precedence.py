@@ -142,8 +142,10 @@ def test_words_mean_what_their_key_wants(variable, text, expected):
 
 def test_tables_from_a_variable_and_a_set():
     text = '[\n  {name = "a", url = "http://a", api_key = "env:A"},\n  {name = "b", url = "http://b"}\n]'
-    for given in ({"environ": {"GHOSTLLM_BACKENDS": text, "A": "k"}},
-                  {"environ": {"A": "k"}, "overrides": [("backends", text)]}):  # fmt: skip
+    for given in (
+        {"environ": {"GHOSTLLM_BACKENDS": text, "A": "k"}},
+        {"environ": {"A": "k"}, "overrides": [("backends", text)]},
+    ):
         config = load(**given)
         assert [backend.name for backend in config.backends] == ["a", "b"]
         assert config.backends[0].api_key == Secret("k")

@@ -97,12 +97,19 @@ def test_any_set_key(key, value):
 NAMES = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=6)
 SECONDS = st.floats(0, 1e6)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4), inner, max_size=3
+        )
+    ),
     max_leaves=6,
-)  # fmt: skip
+)
 PARAMETERS = st.dictionaries(NAMES.filter(lambda name: name not in ("model", "stream")), JSON, max_size=3)
 
 
@@ -110,17 +117,26 @@ PARAMETERS = st.dictionaries(NAMES.filter(lambda name: name not in ("model", "st
 def sound_trees(draw):
     names = draw(st.lists(NAMES, unique=True, max_size=3))
     backends = [
-        {"name": name, "url": draw(st.sampled_from(["http://a", "https://b.example/v1", "http://[::1]:1"])),
-         "kind": draw(st.sampled_from(["ollama", "openai", "vllm", "auto"])), "weight": draw(SECONDS),
-         "headers": draw(st.dictionaries(NAMES, st.just("v"), max_size=2)),
-         "timeouts": draw(st.dictionaries(st.sampled_from(["connect", "idle"]), SECONDS))}
+        {
+            "name": name,
+            "url": draw(st.sampled_from(["http://a", "https://b.example/v1", "http://[::1]:1"])),
+            "kind": draw(st.sampled_from(["ollama", "openai", "vllm", "auto"])),
+            "weight": draw(SECONDS),
+            "headers": draw(st.dictionaries(NAMES, st.just("v"), max_size=2)),
+            "timeouts": draw(st.dictionaries(st.sampled_from(["connect", "idle"]), SECONDS)),
+        }
         for name in names
-    ]  # fmt: skip
+    ]
     models = [
-        {"name": f"m{index}", "aliases": [f"alias{index}"], "defaults": draw(PARAMETERS), "forced": draw(PARAMETERS),
-         "targets": [{"backend": name} for name in names]}
+        {
+            "name": f"m{index}",
+            "aliases": [f"alias{index}"],
+            "defaults": draw(PARAMETERS),
+            "forced": draw(PARAMETERS),
+            "targets": [{"backend": name} for name in names],
+        }
         for index in range(draw(st.integers(0, 2)) if names else 0)
-    ]  # fmt: skip
+    ]
     keys = [
         {"name": name, "key": f"k{index}"}
         for index, name in enumerate(draw(st.lists(NAMES, unique=True, max_size=2)))

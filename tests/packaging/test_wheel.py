@@ -17,7 +17,7 @@ def test_the_wheel_is_whole(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "wheel"]
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "ghostllm.py"):
         (source / name).write_bytes((ROOT / name).read_bytes())
     files = {path for path in (ROOT / "ghostllm").rglob("*") if path.is_file() and path.suffix != ".pyc"}
     for path in files:

@@ -1,0 +1,141 @@
+"""The load of many paced streams: `python -m bench.streams ADDRESS --streams N`, a process of its own.
+
+Prints one JSON object. An event is late when more than LATE seconds lie between its writing by the mock and its
+reading here, lost when it never came. Each connection carries several streams, one after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import time
+
+from bench import loops
+from bench.mock import PACE, SLOW_PACE, TOKENS
+
+LATE = 0.050
+STAMP = re.compile(rb'"content":"(\d+)"')
+
+
+class Stream(asyncio.Protocol):
+    """One connection, asking `rounds` times."""
+
+    def __init__(self, request: bytes, rounds: int, over: asyncio.Future[None]) -> None:
+        self._request = request
+        self._rounds = rounds
+        self._over = over
+        self._tail = b""
+        self.events = 0
+        self.late: list[int] = []
+        self.worst = 0
+        self.first: list[float] = []
+        self.failed = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._ask()
+
+    def _ask(self) -> None:
+        self._rounds -= 1
+        self._waiting = True
+        self._asked = time.monotonic()
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        now = time.monotonic_ns()
+        text = self._tail + data
+        end = 0
+        for match in STAMP.finditer(text):
+            self.events += 1
+            end = match.end()
+            delay = now - int(match[1])
+            if delay > self.worst:
+                self.worst = delay
+            if delay > LATE * 1e9:
+                self.late.append(delay)
+        if end and self._waiting:
+            self._waiting = False
+            self.first.append(time.monotonic() - self._asked)
+        if text.endswith(b"0\r\n\r\n") and b"[DONE]" in text:
+            self._tail = b""
+            self._finish()
+        else:
+            self._tail = text[end:] if len(text) - end < 4096 else text[-1024:]
+
+    def _finish(self) -> None:
+        if self._rounds > 0:
+            self._ask()
+        else:
+            if not self._over.done():
+                self._over.set_result(None)
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._over.done():
+            self.failed = f"closed early: {exc} {self._tail[:200]!r}"
+            self._over.set_result(None)
+
+
+async def one(address: str, request: bytes, rounds: int, wait: float, limit: float) -> Stream:
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(wait)
+    over = loop.create_future()
+    stream = Stream(request, rounds, over)
+    host, _, port = address.rpartition(":")
+    try:
+        await loop.create_connection(lambda: stream, host, int(port))
+        await asyncio.wait_for(over, limit)
+    except (OSError, TimeoutError) as error:
+        stream.failed = stream.failed or repr(error)
+    return stream
+
+
+def request(key: str, model: str) -> bytes:
+    """A streamed chat of about 1 KB, as a client writes it."""
+    message = {"role": "user", "content": "Tell me how things are. " * 36}
+    body = json.dumps({"model": model, "messages": [message], "stream": True}, separators=(",", ":")).encode()
+    return (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer %b\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (key.encode(), len(body), body)
+    )
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("address")
+    parser.add_argument("--streams", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--model", default="bench")
+    parser.add_argument("--key", default="")
+    args = parser.parse_args()
+    pace = SLOW_PACE if args.model == "slow" else PACE
+    limit = args.rounds * TOKENS * pace * 3 + 10
+    spread = max(0.5, args.streams / 1000)  # starts are spread: nobody opens thousands of streams in one moment
+    ask = request(args.key, args.model)
+    streams = await asyncio.gather(
+        *(one(args.address, ask, args.rounds, spread * at / args.streams, limit) for at in range(args.streams))
+    )
+    expected = args.streams * args.rounds * TOKENS
+    events = sum(stream.events for stream in streams)
+    first = sorted(value for stream in streams for value in stream.first)
+    print(
+        json.dumps(
+            {
+                "streams": args.streams,
+                "events": events,
+                "lost": expected - events,
+                "late": sum(len(stream.late) for stream in streams),
+                "clean": sum(not s.late and s.events == args.rounds * TOKENS for s in streams),
+                "worst_ms": max(stream.worst for stream in streams) / 1e6,
+                "first_ms": first[len(first) // 2] * 1e3 if first else None,
+                "failed": next((stream.failed for stream in streams if stream.failed), ""),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    loops.run(main())

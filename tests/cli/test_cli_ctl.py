@@ -1,0 +1,185 @@
+"""`ghostctl` against a peer that answers what a test tells it to, in bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from ghostllm.cli.ctl import main
+
+ROOT = Path(__file__).parents[2]
+MODELS = {
+    "object": "list",
+    "data": [{"id": "smol", "owned_by": "gguf"}, {"id": "a\x1b[31m/b", "owned_by": None}],
+}
+FINE = {
+    "/health": (200, {"status": "ok"}),
+    "/ready": (200, {"status": "ready"}),
+    "/version": (200, {"name": "ghostllm", "version": "9.9"}),
+    "/v1/models": (200, MODELS),
+}
+
+
+@contextlib.contextmanager
+def peer(answers):
+    """One connection at a time. answers: path -> bytes, or status and JSON. Yields its URL and the heads."""
+    heads = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                head = b""
+                while b"\r\n\r\n" not in head and (data := connection.recv(65536)):
+                    head += data
+                if not head:
+                    return
+                heads.append(head.decode())
+                connection.sendall(encoded(answers[head.split()[1].decode()]))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", heads
+    finally:
+        with contextlib.suppress(OSError):
+            socket.create_connection(listener.getsockname()).close()
+        thread.join()
+        listener.close()
+
+
+def encoded(answer):
+    if isinstance(answer, bytes):
+        return answer
+    status, value = answer
+    body = json.dumps(value).encode()
+    return (
+        b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (status, len(body))
+        + body
+    )
+
+
+def test_status(capsys):
+    with peer(FINE) as (url, heads):
+        assert main(["status", "--url", url + "/"], {}) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"url      {url}",
+        "health   ok (200)",
+        "ready    ready (200)",
+        "name     ghostllm",
+        "version  9.9",
+    ]
+    assert [head.split()[1] for head in heads] == ["/health", "/ready", "/version"]
+    assert "authorization" not in "".join(heads)
+
+
+def test_status_of_one_that_is_not_ready(capsys):
+    answers = FINE | {"/ready": (503, {"status": "not ready"})}
+    with peer(answers) as (url, _):
+        assert main(["status"], {"GHOSTLLM_URL": url}) == 1
+        assert "ready    not ready (503)" in capsys.readouterr().out
+        assert main(["status", "--url", url, "--json"], {}) == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["ready"] == {"status": 503, "body": {"status": "not ready"}}
+
+
+def test_models(capsys):
+    with peer(FINE) as (url, heads):
+        assert main(["models", "--url", url], {"GHOSTLLM_KEY": "sk-env"}) == 0
+        shown = capsys.readouterr().out
+        assert main(["models", "--url", url, "--key", "sk-flag", "--json"], {"GHOSTLLM_KEY": "sk-env"}) == 0
+        assert json.loads(capsys.readouterr().out) == MODELS
+    assert shown.splitlines() == ["MODEL     OWNER", "smol      gguf", "a [31m/b  -"]
+    assert "authorization: Bearer sk-env\r\n" in heads[0]
+    assert "authorization: Bearer sk-flag\r\n" in heads[1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (
+            (401, {"error": {"message": "no"}}),
+            "wants a key, or another one: --key KEY, or the variable GHOSTLLM_KEY",
+        ),
+        ((503, {"error": {"message": "shutting\ndown"}}), "answered 503: shutting down"),
+        ((500, []), "answered 500: -"),
+        ((200, {"data": "x"}), "gave no list of models: is it GhostLLM?"),
+        ((200, []), "gave no list of models"),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+            "answered 200 and no JSON: is it GhostLLM? (--url)",
+        ),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhello", "was cut short"),
+        (b"SSH-2.0-OpenSSH\r\n", "cannot talk to"),
+        (b"", "cannot talk to"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 100_000, "and no JSON"),
+    ],
+)
+def test_answers_that_are_no_use(capsys, answer, expected):
+    with peer({"/v1/models": answer}) as (url, _):
+        assert main(["models", "--url", url, "--key", "sk-x"], {}) == 1
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.startswith("ghostctl: ") and shown.err.count("\n") == 1
+    assert expected in shown.err and "sk-x" not in shown.err
+
+
+def test_nobody_there(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert main(["status", "--url", f"http://127.0.0.1:{port}"], {}) == 1
+    assert (
+        f"nothing listens at http://127.0.0.1:{port}: is `ghostllm serve` running there?"
+        in capsys.readouterr().err
+    )
+
+
+def test_nobody_answers(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert main(["status", "--url", url, "--timeout", "0.05"], {}) == 1
+    assert "did not answer within 0.05 s (--timeout)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["stats"],
+        ["keys"],
+        ["status", "--url", "localhost"],
+        ["status", "--url", "http://sk-x@h"],
+        ["models", "--key", "sk-x y"],
+        ["status", "--timeout", "0"],
+        ["status", "--timeout", "nan"],
+    ],
+)
+def test_wrong_usage(args, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(args, {})
+    assert left.value.code == 2
+    assert "sk-x" not in capsys.readouterr().err
+
+
+def test_as_a_process(tmp_path):
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GHOSTLLM_")}
+    code = "import sys; from ghostllm.cli.ctl import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert "status" in done.stdout and "admin API" in done.stdout

@@ -18,12 +18,10 @@ from ghostllm.errors import (
     UnsupportedParameter,
     UnsupportedValue,
     UpstreamError,
-    UpstreamTimeout,
 )
 from ghostllm.gateway.relay import Relay
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.message import Attempt, Body, Exchange, Pairs, Request
-from ghostllm.net.client import TimeLimits
 from ghostllm.ports import Door, Responder
 from ghostllm.routing.balance import Rotation, order
 from ghostllm.routing.catalog import Model, Target, allowed
@@ -124,7 +122,6 @@ class Generator:
             request, answer = upstream.translator.prepare(call, target.model, extra)
             client = await upstream.ready() if upstream.asleep else upstream.client
             limits = snapshot.limits(upstream, model, stream=call.stream)
-            limits = _within(limits, time.monotonic() - exchange.received)
             relay = Relay(
                 exchange,
                 responder,
@@ -171,13 +168,3 @@ def _forwarded(exchange: Exchange) -> Pairs:
         (b"x-request-id", exchange.request_id.encode()),
         *((name, headers[name]) for name in FORWARDED if name in headers),
     )
-
-
-def _within(limits: TimeLimits, spent: float) -> TimeLimits:
-    """The total limit is the request's, not each attempt's: what earlier attempts spent is gone."""
-    if not limits.total or spent < 0.01:
-        return limits
-    left = limits.total - spent
-    if left <= 0:
-        raise UpstreamTimeout(f"no complete answer within {limits.total:g} s", limit="total")
-    return TimeLimits(limits.connect, limits.head, limits.first_token, limits.idle, left)

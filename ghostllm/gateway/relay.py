@@ -37,7 +37,7 @@ class Relay:
     type.
     """
 
-    __slots__ = ("_answer", "_answer_limit", "_door", "_exchange", "_head", "_headers", "_held", 
+    __slots__ = ("_answer", "_answer_limit", "_door", "_exchange", "_head", "_headers", "_held",
     "_mode",
                  "_responder", "_size", "_stream", "_translator", "attempt", "call", "done")  # fmt: skip
 

@@ -138,8 +138,9 @@ class ChunkedReader:
             self._pending = data[at:]
             if len(self._pending) > TRAILER_LIMIT:
                 raise self._error("the trailers of a chunked body are too long")
-            whole = self._pending[: self._pending.rfind(b"\r\n") + 2] if b"\r\n" in self._pending else b""
-            if b"\r\n\r\n" in self._pending or not _TRAILERS.fullmatch(whole + b"\r\n"):
+            lines, _, partial = self._pending.rpartition(b"\r\n")
+            whole = lines + b"\r\n" if lines else b""
+            if b"\n" in partial or b"\r\n\r\n" in self._pending or not _TRAILERS.fullmatch(whole + b"\r\n"):
                 raise self._error("the trailers of a chunked body are not header fields")
             return
         if match.end() - at > TRAILER_LIMIT:

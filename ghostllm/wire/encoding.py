@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 from ghostllm.errors import BodyTooLarge, RequestError, UnsupportedMediaType
 from ghostllm.message import Body
+from ghostllm.wire.zstd import ZstdError, new_decompressor
 
 STEP = 1 << 16
+PIECE = 256
 
 
 def decode_body(body: Body, encoding: bytes, limit: int) -> Body:
@@ -52,4 +54,33 @@ def _gunzip(body: Body, limit: int) -> bytes:
     return bytes(out)
 
 
+def _unzstd(body: Body, limit: int) -> bytes:
+    """One or several frames. Fed in small pieces, since the decompressor's output has no other bound: PIECE
+    bytes cannot unfold to more than a block (128 KiB) for each three of them (RFC 8878 3.1.1.2).
+    """
+    assert new_decompressor is not None
+    out = bytearray()
+    rest = memoryview(body)
+    frame = new_decompressor()
+    try:
+        while rest:
+            if frame.eof:
+                frame = new_decompressor()
+            piece, rest = bytes(rest[:PIECE]), rest[PIECE:]
+            while piece:
+                out += frame.decompress(piece)
+                if len(out) > limit:
+                    raise BodyTooLarge(f"the body exceeds {limit} bytes")
+                piece = frame.unused_data if frame.eof else b""
+                if piece:
+                    frame = new_decompressor()
+    except ZstdError as error:
+        raise RequestError(f"the zstd body is corrupt: {error}") from None
+    if not frame.eof:
+        raise RequestError("the zstd body is cut short")
+    return bytes(out)
+
+
 _DECODERS: dict[bytes, Callable[[Body, int], bytes]] = {b"gzip": _gunzip, b"x-gzip": _gunzip}
+if new_decompressor is not None:
+    _DECODERS[b"zstd"] = _unzstd

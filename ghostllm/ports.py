@@ -28,8 +28,8 @@ class Responder(Protocol):
     """The way back to one client, whatever its HTTP version. Either `respond` once, or `begin`, `write`…,
     `end`.
 
-    Nothing here blocks: `write` hands over and returns. Framing (length, chunks, connection close) is the
-    server's.
+    Nothing here blocks: `write` hands its data, which is never empty, over and returns. Framing (length,
+    chunks, connection close) is the server's.
     """
 
     def respond(self, status: int, headers: Pairs, body: bytes) -> None: ...

@@ -69,6 +69,15 @@ def test_every_declared_extra_is_explained() -> None:
     assert missing == []
 
 
+def test_every_path_and_metric_is_in_the_readme() -> None:
+    table = (ROOT / "ghostllm" / "gateway" / "gateway.py").read_text("utf-8")
+    paths = re.findall(r'Route\("\w+", "(/[^"]*)"', table)
+    observing = "".join(path.read_text("utf-8") for path in (ROOT / "ghostllm" / "observe").glob("*.py"))
+    metrics = re.findall(r'"(ghostllm_[a-z_]+)"', observing)
+    assert len(paths) > 5 and len(metrics) > 5
+    assert [name for name in paths + metrics if name not in README] == []
+
+
 def test_the_readme_starts_with_first_steps() -> None:
     for step in ("scripts/serve", "scripts/test", "curl "):
         assert step in FIRST_SCREEN

@@ -48,16 +48,16 @@ COMPACT = Style()
 
 
 def last_end(data: bytes) -> int:
-    """Where the last whole event in `data` ends; 0 if none does.
-
-    An event that ends in CR is whole: a LF still to come opens the next one as an empty line, which means
-    nothing.
+    """Where the last whole event in `data` ends; 0 if none does. A final CRLF is waited for when its CR is
+    there.
     """
-    end = data.rfind(b"\n\n") + 2
-    if b"\r" in data:
-        end = max(end, data.rfind(b"\n\r\n") + 3, data.rfind(b"\r\r") + 2, data.rfind(b"\n\r") + 2)
-        return end if end > 3 else 0
-    return end if end > 1 else 0
+    end = data.rfind(b"\n\n")
+    if b"\r" not in data:
+        return end + 2 if end >= 0 else 0
+    places = (
+        (end, 2), (data.rfind(b"\n\r\n"), 3), (data.rfind(b"\r\r"), 2), (data.rfind(b"\n\r", 0, -1), 2),
+    )  # fmt: skip
+    return max((at + size for at, size in places if at >= 0), default=0)
 
 
 def split(block: bytes) -> list[bytes]:

@@ -10,7 +10,8 @@ proxies in front of them HTML.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ghostllm import jsonx
@@ -135,9 +136,13 @@ def answered(
     return error(status, words.code or None, retryable=status in (404, 405, 413))
 
 
-def stream_error(value: dict[str, Any], backend: str) -> UpstreamAnswered:
-    """The error that an event inside a stream tells; it has no status but what its words imply."""
+def stream_error(value: dict[str, Any], backend: str, blot: Callable[[str], str] = str) -> UpstreamAnswered:
+    """The error that an event inside a stream tells; it has no status but what its words imply.
+
+    blot: takes the backend's secrets out of its words.
+    """
     words = words_of(value)
+    words = replace(words, message=blot(words.message))
     status = words.status or _TYPE_STATUS.get(words.type) or _TYPE_STATUS.get(words.code) or 500
     return answered(status, words, backend)
 

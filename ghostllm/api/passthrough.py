@@ -143,8 +143,8 @@ class PassThrough:
         return data if self._rename is None else data.replace(*self._rename)
 
     def _frame(self, event: bytes) -> None:
-        """Takes the event as the pattern of those to come, some times in an answer: reasoning and text have one
-        each, and some servers never write two events alike.
+        """Takes the event as the pattern of those to come, some times in an answer: reasoning and text have
+        one each, and some servers never write two events alike.
         """
         self._frames += 1
         frame = events.frame_of(event)
@@ -297,9 +297,7 @@ class PassThrough:
         return events.with_data(event, payload, b"".join(buffers))
 
     def _told(self, value: dict[str, Any]) -> UpstreamAnswered:
-        error = stream_error(value, self._backend)
-        error.message = self._blot(error.message)
-        return error
+        return stream_error(value, self._backend, self._blot)
 
     def _close(self) -> None:
         self.complete = self._done = True

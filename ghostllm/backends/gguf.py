@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Literal
 
 from ghostllm.backends.child import Child
-from ghostllm.backends.gguf_child import Spec
+from ghostllm.backends.gguf_child import COMMAND, Spec
 from ghostllm.backends.gguf_header import MAGIC
 from ghostllm.config.schema import BackendConfig
 from ghostllm.errors import GhostError, UpstreamConnectError, UpstreamError, UpstreamTimeout
@@ -180,7 +180,7 @@ class GgufRunner:
         self._say("info", f"loading {self.config.path} ({Path(spec['engine']).name})")
         try:
             self._child = child = await Child.spawn(
-                (sys.executable, "-P", "-c", _RUN, _ROOT), json.dumps(spec).encode() + b"\n", self._child_says
+                _command(), json.dumps(spec).encode() + b"\n", self._child_says
             )
         except OSError as error:
             raise UpstreamConnectError(
@@ -295,6 +295,13 @@ def choose_engine() -> str | None:
     if importlib.util.find_spec("xllamacpp") is not None:
         return "xllamacpp"
     return shutil.which("llama-server")
+
+
+def _command() -> tuple[str, ...]:
+    """Runs `gguf_child.main`. A frozen program is no interpreter: its command line knows the word."""
+    if getattr(sys, "frozen", False):
+        return (sys.executable, COMMAND)
+    return (sys.executable, "-P", "-c", _RUN, _ROOT)
 
 
 def _epitaph(child: Child) -> str:

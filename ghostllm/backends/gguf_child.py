@@ -20,6 +20,8 @@ from typing import Any, NoReturn, TypedDict
 from ghostllm.backends.cpu import choose_threads
 from ghostllm.backends.gguf_header import Header, read_header
 
+COMMAND = "gguf-child"
+"""First argument of a frozen ghostllm that is to run `main` instead of its command line."""
 _PR_SET_PDEATHSIG = 1
 _MICRO_BATCH = 512
 
@@ -47,7 +49,7 @@ def main() -> None:
     if not line:  # the gateway has gone already
         sys.exit(1)
     spec: Spec = json.loads(line)
-    die_with(spec["parent"])
+    tied = die_with(spec["parent"])
     try:
         header = read_header(spec["path"])
     except (OSError, ValueError) as error:
@@ -56,7 +58,7 @@ def main() -> None:
         spec["threads"] = choose_threads()
     if spec["engine"] == "xllamacpp":
         run_embedded(spec, header)
-    elif sys.platform == "linux":
+    elif tied:
         os.execvpe(spec["engine"], server_arguments(spec, header), server_environment(spec))
     else:
         run_guarded(server_arguments(spec, header), server_environment(spec))
@@ -67,13 +69,16 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def die_with(parent: int) -> None:
-    """Linux: SIGKILL when the parent's thread that started us ends; this outlasts an exec."""
-    if sys.platform != "linux":
-        return
+def die_with(parent: int) -> bool:
+    """Linux: SIGKILL when the parent's thread that started us ends, also after an exec. False: not possible
+    here (the parent of a frozen program is its own boot loader).
+    """
+    if sys.platform != "linux" or getattr(sys, "frozen", False):
+        return False
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it ended before we had asked
         sys.exit(1)
+    return True
 
 
 def run_embedded(spec: Spec, header: Header) -> NoReturn:

@@ -9,6 +9,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -98,8 +99,9 @@ class OpenAIBackend:
 
     def failure(self, status: int, headers: dict[bytes, bytes], body: bytes) -> GhostError:
         """See ports.Translator. The backend's words are passed on without its secrets."""
-        error = answered(status, read_words(body), self._label, retry_after=retry_after(headers, time.time()))
-        error.message = self._blotted(error.message)
+        words = read_words(body)
+        words = replace(words, message=self._blotted(words.message))
+        error = answered(status, words, self._label, retry_after=retry_after(headers, time.time()))
         if error.code == CONTEXT_CODE:
             return ContextLengthExceeded(error.message, param=error.param)
         return error

@@ -112,11 +112,11 @@ class Relay:
         elif self._mode is Mode.WHOLE:
             self._deliver(b"".join(self._held))
         else:
-            self._held.append(self._answer.finish())
+            last = self._answer.finish()
             if self._mode is Mode.HOLD:  # complete and empty: that is what the model had to say
                 self._commit()
-            else:
-                self._responder.write(self._held.pop())
+            if last:
+                self._responder.write(last)
             self._responder.end()
             self._succeed()
 

@@ -64,6 +64,7 @@ class H1Responder:
         )
 
     def write(self, data: bytes) -> None:
+        """data: not empty, since an empty chunk would end the body."""
         self._exchange.bytes_out += len(data)
         if not self._head_only:
             self._connection.write(chunk(data) if self._chunked else data)

@@ -1,22 +1,27 @@
 """Body framing: what belongs to a message's body, by length, by chunks, or by the end of the connection.
 
 All readers have one interface: `feed(data)` gives the payload in `data` (the same object where it passes
-whole), `done` says that the body has ended, and `rest` is what followed its end.
+whole, b"" for none), `done` says that the body has ended, and `rest` is what followed its end.
 """
 
 from __future__ import annotations
 
+import enum
 import re
 
 from ghostllm.errors import GhostError
+from ghostllm.wire.fields import TOKEN, VALUE
 
 LAST_CHUNK = b"0\r\n\r\n"
 
-SIZE_LINE_LIMIT = 1024  # with its extensions; h11 allows 20 digits and as much extension as fits a read
-TRAILER_LIMIT = 8192
+SIZE_LINE_LIMIT = 1024  # bytes of one size line with its extensions
+EXTENSIONS_LIMIT = 16 * 1024  # bytes of all extensions in one body: nobody uses them, somebody may flood
+TRAILER_LIMIT = 8192  # bytes of the whole trailer section
 
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
-_TRAILERS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:;" + VALUE + rb"*+)?)")
+_SIZE_BEGINS = re.compile(rb"(?:[0-9A-Fa-f]{1,16}(?:;" + VALUE + rb"*+)?)?\r?")
+_TRAILER = re.compile(TOKEN + rb"++:" + VALUE + rb"*+")
+_TRAILER_BEGINS = re.compile(rb"(?:" + TOKEN + rb"++(?::" + VALUE + rb"*+)?)?\r?")
 
 
 def chunk(data: bytes) -> bytes:
@@ -34,6 +39,9 @@ class LengthReader:
         self.done = length == 0
         self.rest = b""
 
+    def __repr__(self) -> str:
+        return f"<LengthReader {self._left} B to come>"
+
     def feed(self, data: bytes) -> bytes:
         left = self._left
         if len(data) < left:
@@ -48,7 +56,7 @@ class LengthReader:
 
 
 class UntilCloseReader:
-    """A body that ends with its connection."""
+    """A body that ends with its connection: never done by itself."""
 
     __slots__ = ("done", "rest")
 
@@ -56,101 +64,134 @@ class UntilCloseReader:
         self.done = False
         self.rest = b""
 
+    def __repr__(self) -> str:
+        return "<UntilCloseReader>"
+
     def feed(self, data: bytes) -> bytes:
         return data
 
 
+class _Part(enum.Enum):
+    SIZE = "size line"
+    DATA = "data"
+    END = "line end after data"
+    TRAILER = "trailers"
+
+
+class _Sizes(dict[bytes, int]):
+    """Size lines of up to three digits -> bytes, 0 for any other line: chunks of a stream have few sizes."""
+
+    __slots__ = ()
+
+    def __missing__(self, line: bytes) -> int:
+        if len(line) > 3 or _SIZE_LINE.fullmatch(line) is None:
+            return 0
+        size = self[line] = int(line, 16)
+        return size
+
+
+_sizes = _Sizes()
+
+
 class ChunkedReader:
     """A body in chunks (RFC 9112 7.1). Sizes are hex digits and nothing else; extensions and trailers are
-    read over.
+    read over: merged into the head, a trailer could change what it said.
 
     error: the class raised, with a message, for anything else. After an error nothing more may be fed.
     """
 
-    __slots__ = ("_error", "_left", "_pending", "_state", "done", "rest")
+    __slots__ = ("_error", "_extensions", "_left", "_part", "_pending", "_trailers", "done", "rest")
 
     def __init__(self, error: type[GhostError]) -> None:
         self._error = error
-        self._pending = b""  # an unfinished size line, chunk end or trailer section
+        self._part = _Part.SIZE
+        self._pending = b""  # an unfinished line
         self._left = 0  # bytes of the current chunk still to come
-        self._state = 0  # 0 size line, 1 data, 2 the line end after data, 3 trailers
+        self._extensions = 0
+        self._trailers = 0
         self.done = False
         self.rest = b""
 
+    def __repr__(self) -> str:
+        return f"<ChunkedReader in {self._part.value}, {self._left} B to come>"
+
     def feed(self, data: bytes) -> bytes:
+        if self._part is _Part.SIZE and not self._pending:
+            # Most reads of a stream are exactly one chunk, as a server flushes each event by itself.
+            at = data.find(b"\r\n")
+            size = _sizes[data[:at]] if at > 0 else 0
+            if size and len(data) == at + size + 4 and data[-2:] == b"\r\n":
+                return data[at + 2 : -2]
+        elif self._part is _Part.DATA and len(data) < self._left:
+            self._left -= len(data)
+            return data
+        return self._feed(data)
+
+    def _feed(self, data: bytes) -> bytes:
         if self.done:
             self.rest += data
             return b""
         if self._pending:
             data = self._pending + data
             self._pending = b""
-        at, size, pieces = 0, len(data), []
-        while at < size:
-            if self._state == 0:
-                at = self._read_size(data, at)
-                if at < 0:
-                    break
-            if self._state == 1:
-                piece = data[at : at + self._left] if at or self._left < size else data
-                if piece:
-                    pieces.append(piece)
-                    at += len(piece)
-                    self._left -= len(piece)
-                if self._left:
-                    break
-                self._state = 2
-            if self._state == 2:
-                end = data[at : at + 2]
-                if end == b"\r\n":
-                    at += 2
-                    self._state = 0
-                elif b"\r\n".startswith(end):
-                    self._pending = end
-                    break
-                else:
-                    raise self._error("a chunk is longer than its size says")
-            elif self._state == 3:
-                self._read_trailers(data, at)
+        at, pieces = 0, []
+        while at < len(data) and not self.done:
+            if self._part is _Part.DATA:
+                piece = data[at : at + self._left] if at or len(data) > self._left else data
+                pieces.append(piece)
+                at += len(piece)
+                self._left -= len(piece)
+                if not self._left:
+                    self._part = _Part.END
+                continue
+            end = data.find(b"\r\n", at)
+            if end < 0:
+                self._pending = data[at:]
+                self._check_unfinished(self._pending)
                 break
+            self._read_line(data[at:end])
+            at = end + 2
+        if self.done:
+            self.rest = data[at:]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _read_size(self, data: bytes, at: int) -> int:
-        """Where the chunk's data begins, or -1 when the size line is not whole."""
-        match = _SIZE.match(data, at)
-        if match is None:
-            self._pending = data[at:]
-            if b"\n" in self._pending or not _may_become_size(self._pending):
-                raise self._error("a chunk size that is not a plain hexadecimal number")
-            return -1
-        if match.end() - at > SIZE_LINE_LIMIT:
-            raise self._error("a chunk's size line is too long")
-        self._left = int(match[1], 16)
-        self._state = 1 if self._left else 3
-        if self._state == 3:
-            self._read_trailers(data, match.end())
-            return -1
-        return match.end()
-
-    def _read_trailers(self, data: bytes, at: int) -> None:
-        """Trailer fields are checked and dropped: merged into the head, they could change what it said."""
-        match = _TRAILERS.match(data, at)
-        if match is None:
-            self._pending = data[at:]
-            if len(self._pending) > TRAILER_LIMIT:
+    def _read_line(self, line: bytes) -> None:
+        if self._part is _Part.SIZE:
+            self._read_size(line)
+        elif self._part is _Part.END:
+            if line:
+                raise self._error("a chunk is longer than its size says")
+            self._part = _Part.SIZE
+        elif line:
+            self._trailers += len(line) + 2
+            if self._trailers > TRAILER_LIMIT:
                 raise self._error("the trailers of a chunked body are too long")
-            lines, _, partial = self._pending.rpartition(b"\r\n")
-            whole = lines + b"\r\n" if lines else b""
-            if b"\n" in partial or b"\r\n\r\n" in self._pending or not _TRAILERS.fullmatch(whole + b"\r\n"):
+            if _TRAILER.fullmatch(line) is None:
                 raise self._error("the trailers of a chunked body are not header fields")
-            return
-        if match.end() - at > TRAILER_LIMIT:
+        else:
+            self.done = True
+
+    def _read_size(self, line: bytes) -> None:
+        self._left = _sizes[line]
+        if not self._left:
+            match = _SIZE_LINE.fullmatch(line)
+            if match is None:
+                raise self._error("a chunk's size is not a plain hexadecimal number")
+            self._extensions += len(match[2])
+            if len(line) > SIZE_LINE_LIMIT or self._extensions > EXTENSIONS_LIMIT:
+                raise self._error("the extensions of a chunked body are too long")
+            self._left = int(match[1], 16)
+        self._part = _Part.DATA if self._left else _Part.TRAILER
+
+    def _check_unfinished(self, line: bytes) -> None:
+        """Refuses at once what no continuation can make sound, so that nothing waits for a limit."""
+        if self._part is _Part.SIZE:
+            if len(line) > SIZE_LINE_LIMIT or _SIZE_BEGINS.fullmatch(line) is None:
+                raise self._error("a chunk's size is not a plain hexadecimal number")
+        elif self._part is _Part.END:
+            if line != b"\r":
+                raise self._error("a chunk is longer than its size says")
+        elif self._trailers + len(line) > TRAILER_LIMIT:
             raise self._error("the trailers of a chunked body are too long")
-        self.done = True
-        self.rest = data[match.end() :]
-
-
-_PARTIAL_SIZE = re.compile(rb"(?:[0-9A-Fa-f]{1,16}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?)?")
-
-
-def _may_become_size(text: bytes) -> bool:
-    return len(text) <= SIZE_LINE_LIMIT and _PARTIAL_SIZE.fullmatch(text) is not None
+        elif _TRAILER_BEGINS.fullmatch(line) is None:
+            raise self._error("the trailers of a chunked body are not header fields")

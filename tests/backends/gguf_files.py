@@ -5,7 +5,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-TYPES = {"u32": (4, "<I"), "i32": (5, "<i"), "f32": (6, "<f"), "bool": (7, "<?"), "u64": (10, "<Q"), "f64": (12, "<d")}
+TYPES = {
+    "u32": (4, "<I"),
+    "i32": (5, "<i"),
+    "f32": (6, "<f"),
+    "bool": (7, "<?"),
+    "u64": (10, "<Q"),
+    "f64": (12, "<d"),
+}
 
 
 def text(value: str) -> bytes:

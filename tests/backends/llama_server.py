@@ -1,9 +1,10 @@
 """A stand-in for the program `llama-server`: a real process with faults on demand, without a model.
 
-It takes what it needs of llama-server's arguments and environment. FAKE_LLAMA (JSON object) says how it behaves:
-starts (file: one line of JSON for each start, with pid and arguments), last_words and status (prints them and
-exits), silent (never listens), loading (seconds of 503), hangs (file: /health does not answer while it exists),
-stubborn (ignores SIGTERM), prefixless (knows no --api-prefix), output (text printed when it is up).
+It takes what it needs of llama-server's arguments and environment. FAKE_LLAMA (JSON object) says how it
+behaves: starts (file: one line of JSON for each start, with pid and arguments), last_words and status (prints
+them and exits), silent (never listens), loading (seconds of 503), hangs (file: no answer to /health while it
+exists), stubborn (ignores SIGTERM), prefixless (knows no --api-prefix), output (text printed when it is up),
+shout (length of a line printed after it).
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ def main() -> None:
     server.daemon_threads = True
     print(f"main: server is listening on http://127.0.0.1:{server.server_address[1]} - starting", flush=True)
     print(BEHAVIOUR.get("output", ""), file=sys.stderr, flush=True)
+    print("x" * BEHAVIOUR.get("shout", 0) + "\nend", flush=True)
     server.serve_forever()
 
 

@@ -64,9 +64,12 @@ def content(answer: Answer) -> str:
 def test_before_the_first_byte_the_next_target_answers(
     gateway: Gateway, fakes: Fakes, fault: str, stream: bool
 ) -> None:
-    fakes.primary.script(EITHER_WAY[fault])
+    fakes.primary.script({**EITHER_WAY[fault], "times": None})
     assert content(gateway.chat("pair", stream=stream)) == WHOLE
-    assert (len(fakes.primary.calls), len(fakes.second.calls)) == (1, 1)
+    # A connection that had been used before and dies without a byte was stale: that does not count as an attempt.
+    stale = fault in ("reset", "closed")
+    assert len(fakes.primary.calls) in ((1, 2) if stale else (1,))
+    assert len(fakes.second.calls) == 1
 
 
 @pytest.mark.parametrize("fault", STREAMED)
@@ -139,9 +142,11 @@ def test_after_the_first_token_an_error_event_ends_the_stream(
     fake: Fake = fakes.primary if model == "m" else getattr(fakes, model)
     if model == "transformers" and fault == "error object":
         pytest.skip("transformers serve has no error form inside a stream")
-    fake.script({**AFTER[fault], "at": 3})
+    fake.script({**AFTER[fault], "at": 3, "fault_gate": "seen"})
     with gateway.open() as raw:
         raw.send(_chat(model))
+        raw.read_until(TEXT[2].encode())
+        fake.release("seen")
         error = assert_broken(raw.answer(), "".join(TEXT[:3]))
         assert raw.at_end(), "the connection is closed after it"
     if fault == "error object":
@@ -150,9 +155,20 @@ def test_after_the_first_token_an_error_event_ends_the_stream(
 
 
 def test_after_the_first_token_no_other_target_is_asked(gateway: Gateway, fakes: Fakes) -> None:
-    fakes.primary.script({"fault": "fin", "at": 1})
-    assert_broken(gateway.chat("pair", stream=True), TEXT[0])
+    fakes.primary.script({"fault": "fin", "at": 1, "fault_gate": "seen"})
+    with gateway.open() as raw:
+        raw.send(_chat("pair"))
+        raw.read_until(TEXT[0].encode())
+        fakes.primary.release("seen")
+        assert_broken(raw.answer(), TEXT[0])
     assert not fakes.second.calls
+
+
+def test_a_fault_in_the_same_read_as_the_first_token_is_still_before_it(gateway: Gateway, fakes: Fakes) -> None:
+    """Nothing has gone to the client yet, so it gets a whole answer after all."""
+    body = 'data: {"id":"x","choices":[{"index":0,"delta":{"content":"half"}}]}\n\ndata: <p>oops</p>\n\n'
+    fakes.primary.script({"body": body, "content_type": "text/event-stream", "together": True})
+    assert content(gateway.chat("pair", stream=True)) == WHOLE
 
 
 def test_a_stall_after_tokens_is_broken_at_the_idle_limit(gateway: Gateway, fakes: Fakes) -> None:
@@ -171,8 +187,12 @@ def test_a_slow_stream_outlives_the_limits_meant_for_its_start(gateway: Gateway,
 
 def test_a_broken_tool_call_is_never_finished(gateway: Gateway, fakes: Fakes) -> None:
     calls = [{"name": "f", "arguments": '{"a": "0123456789"}'}]
-    fakes.primary.script({"tool_calls": calls, "fault": "fin", "at": 2})
-    assert_broken(gateway.chat("m", stream=True), "")
+    fakes.primary.script({"tool_calls": calls, "fault": "fin", "at": 2, "fault_gate": "seen"})
+    with gateway.open() as raw:
+        raw.send(_chat("m"))
+        raw.read_until(b'"name":"f"')
+        fakes.primary.release("seen")
+        assert_broken(raw.answer(), "")
 
 
 @pytest.mark.parametrize("model", ["m", "vllm", "llamacpp", "lmstudio"])
@@ -193,11 +213,9 @@ def test_ollama_without_its_last_line_is_a_cut(gateway: Gateway, fakes: Fakes) -
     assert_broken(gateway.chat("ollama", stream=True), WHOLE)
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_stream_without_done_and_finish_is_a_cut(gateway: Gateway, fakes: Fakes, stream: bool) -> None:
+def test_a_stream_without_done_and_finish_is_a_cut(gateway: Gateway, fakes: Fakes) -> None:
     fakes.primary.script({"done": False, "finish": None})
-    if stream:
-        assert_broken(gateway.chat("m", stream=True), WHOLE)
+    assert_broken(gateway.chat("m", stream=True), WHOLE)
 
 
 # --- the same target again

@@ -65,7 +65,7 @@ def test_the_whole_answer_is_byte_exact(gateway: Gateway, fakes: Fakes, body: st
 ])  # fmt: skip
 def test_the_stream_is_byte_exact(gateway: Gateway, fakes: Fakes, form: dict[str, object]) -> None:
     """However the backend cuts its writes; the same request made directly is the measure."""
-    body = b'{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}'
+    body = b'{"model":"m","messages":[{"role":"user","content":"Hi"}],"stream":true,"stream_options":{"include_usage":true}}'
     fakes.primary.script({"usage": "always", **form}, {"usage": "always", **form})
     through = gateway.ask("POST", "/v1/chat/completions", body)
     assert fakes.primary.call().body == body

@@ -177,11 +177,14 @@ def test_errors_become_the_sdks_own(sdk: OpenAI, fakes: Fakes) -> None:
 
 @pytest.mark.parametrize("model", ["m", "ollama"])
 def test_a_broken_stream_raises_in_the_sdk(sdk: OpenAI, fakes: Fakes, model: str) -> None:
-    behind(fakes, model).script({"fault": "rst", "at": 3})
+    fake = behind(fakes, model)
+    fake.script({"fault": "rst", "at": 3, "fault_gate": "seen"})
     got = ""
     with pytest.raises(openai.APIError):
         for chunk in sdk.chat.completions.create(model=model, messages=HELLO, stream=True):
             got += chunk.choices[0].delta.content or ""
+            if got == "".join(TEXT[:3]):
+                fake.release("seen")
     assert got == "".join(TEXT[:3])
 
 

@@ -88,12 +88,15 @@ class Behaviour:
     # Faults inside the answer. `at`: how many tokens have gone out before it.
     at: int = 0
     fault: str | None = None
-    """stall: silence until the client goes. gate: silence until released (name in `fault_gate`). fin, rst: the
-    connection ends. bad_chunk: a chunk size that is none. bad_json: an event whose JSON breaks off. bad_event: bytes
-    that are no event. error: an error object in the stream, then the end. oversized: one event of `size` bytes.
-    end: the body ends soundly there, without finish reason and terminator.
+    """stall: silence until the client goes. wait: nothing but the gate below. fin, rst: the connection ends.
+    bad_chunk: a chunk size that is none. bad_json: an event whose JSON breaks off. bad_event: bytes that are no
+    event. error: an error object in the stream, then the end. oversized: one event of `size` bytes. end: the
+    body ends soundly there, without finish reason and terminator.
     """
     fault_gate: str = ""
+    """Before the fault, wait until this name is released: a test can make sure that what came before it has
+    arrived, as a fault in the same read may take the rest of the read with it.
+    """
     size: int = 0
     cut_after_bytes: int | None = None
     """End the connection (RST if `fault` is rst, else FIN) after so many bytes of the framed body."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 10.0
+PATIENCE = 5.0
 """Seconds a condition may take to come true on a busy machine. Nothing passes because of it, only fails."""
 
 

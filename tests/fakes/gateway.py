@@ -66,10 +66,16 @@ class Gateway:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         if wait:
-            count = len(server["listen"])
-            until(lambda: len(self.addresses) >= count or self.over, "the gateway listens", 20)
-            assert not self.over, self.log
-            until(self._ready, "the gateway is ready")
+            try:
+                self._wait(len(server["listen"]))
+            except BaseException:
+                self.stop()
+                raise
+
+    def _wait(self, addresses: int) -> None:
+        until(lambda: len(self.addresses) >= addresses or self.over, "the gateway listens", 20)
+        assert not self.over, self.log
+        until(self._ready, "the gateway is ready")
 
     def _ready(self) -> bool:
         return raw.ask(self.address, "GET", "/ready").status == 200

@@ -89,7 +89,8 @@ def _streamed(
     if b.fault is None or b.cut_after_bytes is not None:
         return opening + tokens + closing, stream.content_type
     at = b.at * (2 if b.token_delay else 1)
-    return opening + tokens[:at] + _fault(kind, b, tokens[at:], closing), stream.content_type
+    gate = [Step("wait", name=b.fault_gate)] if b.fault_gate else []
+    return opening + tokens[:at] + gate + _fault(kind, b, tokens[at:], closing), stream.content_type
 
 
 def _fault(kind: str, b: Behaviour, tokens: list[Step], closing: list[Step]) -> list[Step]:
@@ -99,8 +100,8 @@ def _fault(kind: str, b: Behaviour, tokens: list[Step], closing: list[Step]) -> 
     match b.fault:
         case "stall" | "fin" | "rst":
             return [Step(b.fault)]
-        case "gate":
-            return [Step("wait", name=b.fault_gate), *rest]
+        case "wait":
+            return rest
         case "end":
             return []
         case "bad_chunk":
@@ -196,8 +197,8 @@ def _cut(steps: list[Step], b: Behaviour) -> list[Step]:
                 break
             left -= len(step.data)
         kept.append(step)
-    end = b.fault or "fin"
-    return [*kept, Step("wait", name=b.fault_gate) if end == "gate" else Step(end)]
+    gate = [Step("wait", name=b.fault_gate)] if b.fault_gate else []
+    return [*kept, *gate, Step(b.fault or "fin")]
 
 
 def _written(steps: list[Step], b: Behaviour) -> list[Step]:

@@ -15,7 +15,7 @@ import socket
 import struct
 import sys
 import time
-from typing import Any
+from typing import Any, cast
 
 from tests.fakes import formats, ollama_formats
 from tests.fakes.behaviour import Behaviour
@@ -113,8 +113,7 @@ class Connection(asyncio.Protocol):
         self.record: dict[str, Any] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.seen = {
             "number": len(self._fake.sockets),
@@ -231,6 +230,7 @@ class Connection(asyncio.Protocol):
         record.update(outcome="answered", ended=time.monotonic())
 
     async def _send(self, step: Step, record: dict[str, Any]) -> None:
+        await asyncio.sleep(0)  # between any two writes, it may turn out that the client has gone
         await self._writable.wait()
         self.transport.write(step.data)
         record["bytes_sent"] += len(step.data)

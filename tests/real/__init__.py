@@ -1,0 +1,1 @@
+"""Through the gateway to real LLM servers, with the real OpenAI SDK."""

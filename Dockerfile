@@ -1,8 +1,9 @@
-# docker build -t ghostllm .                 --build-arg EXTRAS=yaml,local adds the embedded llama.cpp for GGUF files
+# docker build -t ghostllm .
 # docker run -p 8080:8080 -v ./ghostllm.toml:/etc/ghostllm/ghostllm.toml:ro -e ALICE_KEY ghostllm
 #
 # The container listens on all of its addresses, so it starts only with keys configured, or with --insecure.
-# BASE: any Linux with Python >= 3.11 and its venv module.
+# BASE: any Linux with Python >= 3.11 and its venv module. EXTRAS: of the package; `local`, for GGUF files, needs libgomp
+# and libstdc++ in the base.
 ARG BASE=python:3.13-slim
 
 FROM ${BASE} AS build

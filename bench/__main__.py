@@ -1,4 +1,4 @@
-"""`python -m bench`: starts the mock and every peer that is here, measures in turns, prints a table, writes JSON."""
+"""`python -m bench`: starts the mock and every peer that is here, measures in turns, prints a table."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ def main() -> int:
         else:
             chosen.append(peer)
     mock = subprocess.Popen(
-        [sys.executable, "-m", "bench.mock"], cwd=peers.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "bench.mock"],
+        cwd=peers.ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert mock.stdout is not None and mock.stdin is not None
     running: list[peers.Peer] = []
@@ -45,11 +49,13 @@ def main() -> int:
         for peer in running:
             peer.stop()
         mock.stdin.close()
+        mock.stdout.close()
         mock.wait()
     print(report.table(result["medians"]))
     for peer in running:
         if peer.note:
             print(f"{peer.name}: {peer.note}")
+    Path(args.json).parent.mkdir(parents=True, exist_ok=True)
     Path(args.json).write_text(json.dumps(result, indent=2) + "\n")
     print(f"written to {args.json}")
     return 0
@@ -77,8 +83,13 @@ def measure(running: list[peers.Peer], repeats: int, durations: legs.Durations) 
                 figures[peer.name] |= leg(peer)
         for name, value in figures.items():
             found[name].append(value)
-    machine = {"cpu": _cpu_name(), "cores": os.cpu_count(), "python": platform.python_version(),
-               "kernel": platform.release(), "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}  # fmt: skip
+    machine = {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
     return {"machine": machine, "medians": report.medians(found), "repeats": found}
 
 
@@ -106,8 +117,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="GhostLLM beside other gateways, in one run.")
     parser.add_argument("--quick", action="store_true", help="short legs: a first look, not figures to quote")
     parser.add_argument("--repeats", type=int, help="times every leg is run (3; quick: 1)")
-    parser.add_argument("--json", default="bench-results.json", metavar="FILE", help="where the figures go")
-    parser.add_argument("peers", nargs="*", metavar="PEER", help="only these (and direct): nginx envoy ghostllm …")
+    parser.add_argument("--json", default="build/bench.json", metavar="FILE", help="where the figures go")
+    parser.add_argument(
+        "peers", nargs="*", metavar="PEER", help="only these (and direct): nginx envoy ghostllm …"
+    )
     args = parser.parse_args()
     args.repeats = args.repeats or (1 if args.quick else 3)
     return args

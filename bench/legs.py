@@ -53,14 +53,16 @@ def missing() -> str | None:
 def _wrk(peer: Peer, connections: int, seconds: float) -> Figures:
     environment = {**os.environ, "BENCH_KEY": peer.key, "BENCH_BODY": BODY}
     done = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s", "-s", str(POST),
-         f"http://{peer.address}/v1/chat/completions"],
+        ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s",
+         "-s", str(POST),  f"http://{peer.address}/v1/chat/completions"],
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT "))
     figures: Figures = json.loads(line.removeprefix("RESULT "))
     if figures["errors"]:
-        raise RuntimeError(f"{peer.name}: {figures['errors']} of {figures['requests']} requests failed under wrk")
+        raise RuntimeError(
+            f"{peer.name}: {figures['errors']} of {figures['requests']} requests failed under wrk"
+        )
     return figures
 
 
@@ -86,8 +88,8 @@ def streams(peer: Peer, durations: Durations, count: int, model: str = "bench") 
     before = _cpu(peer)
     rounds = durations.rounds if model == "bench" else 1
     done = subprocess.run(
-        [sys.executable, "-m", "bench.streams", peer.address, "--streams", str(count), "--rounds", str(rounds),
-         "--key", peer.key, "--model", model],
+        [sys.executable, "-m", "bench.streams", peer.address, "--streams", str(count), "--rounds",
+         str(rounds), "--key", peer.key, "--model", model],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     seen: dict[str, Any] = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""The event loop of the benchmark's own processes: uvloop where it is, since they must not be what is measured."""
+"""The event loop of the benchmark's own processes: uvloop where it is, so that they are no bottleneck."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The upstream of the benchmark: `python -m bench.mock`. Prints its address; ends when standard input ends.
 
 A whole answer comes at once, from one precomputed write. A stream has TOKENS events, PACE seconds apart, or
-SLOW_PACE for the model `slow`; each event carries the clock at its writing, the machine-wide monotonic one, in
-nanoseconds. One timer writes for all the streams that are due: 2000 of them are to cost this process little.
+SLOW_PACE for the model `slow`; each event carries the clock at its writing, the machine-wide monotonic one,
+in nanoseconds. One timer writes for all the streams that are due: 2000 of them are to cost little here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections import deque
+from typing import cast
 
 from bench import loops
 
@@ -29,7 +30,10 @@ ANSWER = json.dumps(
         "usage": {"prompt_tokens": 200, "completion_tokens": 32, "total_tokens": 232},
     }
 ).encode()  # fmt: skip
-WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(ANSWER),
+    ANSWER,
+)
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n"
@@ -49,7 +53,10 @@ MODELS = json.dumps(
     {"object": "list", "data": [{"id": name, "object": "model", "created": 1, "owned_by": "bench"}
                                 for name in ("bench", "slow")]}
 ).encode()  # fmt: skip
-LISTING = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(MODELS), MODELS)
+LISTING = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(MODELS),
+    MODELS,
+)
 
 
 def _chunk(data: bytes) -> bytes:
@@ -60,7 +67,7 @@ END = b"".join(_chunk(data) for data in LAST) + b"0\r\n\r\n"
 
 
 class Pacer:
-    """Writes the next event of every stream that is due. All streams of one pace are in one queue, by due time."""
+    """Writes the next event of every stream that is due: of one pace, all are in one queue, by due time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -93,8 +100,8 @@ class Mock(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # No isinstance: uvloop's transports are none of asyncio's classes.
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -127,7 +134,7 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     pacer = Pacer(loop)
     server = await loop.create_server(lambda: Mock(pacer), "127.0.0.1", 0, backlog=4096)
-    print("127.0.0.1:%d" % server.sockets[0].getsockname()[1], flush=True)
+    print(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     over = loop.create_future()
     loop.add_reader(sys.stdin.fileno(), lambda: os.read(0, 4096) or over.done() or over.set_result(None))
     await over

@@ -1,7 +1,7 @@
-"""The gateways that are compared, each as it is meant to be run. A peer that is not on this machine is skipped.
+"""The gateways that are compared, each as it is meant to be run; one that is not on this machine is skipped.
 
-nginx and Envoy proxy blindly: no key, no log, no metrics asked for. GhostLLM runs with key check, limits, metrics
-and JSON access log on; what it does cannot be done by the two, and its figures are still held against theirs.
+nginx and Envoy proxy blindly: no key, no log, no metrics asked for. GhostLLM runs with key check, limits,
+metrics and JSON access log on, and its figures are held against theirs all the same.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def free_port() -> int:
 
 
 def executable(name: str) -> str | None:
-    return shutil.which(name, path=os.pathsep.join([str(PEERS / "bin"), os.environ.get("PATH", ""), "/usr/sbin"]))
+    return shutil.which(
+        name, path=os.pathsep.join([str(PEERS / "bin"), os.environ.get("PATH", ""), "/usr/sbin"])
+    )
 
 
 class Peer:
@@ -123,10 +125,12 @@ class Nginx(Peer):
     def command(self) -> list[str]:
         folder = self.folder
         temporary = "\n".join(
-            f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+            f"{kind}_temp_path {folder}/{kind};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         (folder / "nginx.conf").write_text(f"""
-            daemon off; worker_processes 1; worker_rlimit_nofile 20000; pid {folder}/pid; error_log stderr error;
+            daemon off; worker_processes 1; worker_rlimit_nofile 20000;
+            pid {folder}/pid; error_log stderr error;
             events {{ worker_connections 16000; multi_accept on; }}
             http {{
                 access_log off; {temporary}
@@ -169,10 +173,13 @@ class Envoy(Peer):
             "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
         }  # fmt: skip
-        limits = {"thresholds": [{"max_connections": 16000, "max_pending_requests": 16000, "max_requests": 16000}]}
+        limits = {
+            "thresholds": [{"max_connections": 16000, "max_pending_requests": 16000, "max_requests": 16000}]
+        }
         config = {"static_resources": {
             "listeners": [{"name": "in", "address": address("127.0.0.1", self.port), "filter_chains": [
-                {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}]}],
+                {"filters": [
+                    {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}]}],
             "clusters": [{"name": "mock", "type": "STATIC", "circuit_breakers": limits, "load_assignment": {
                 "cluster_name": "mock", "endpoints": [{"lb_endpoints": [
                     {"endpoint": {"address": address(host, int(port))}}]}]}}],

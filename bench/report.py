@@ -31,7 +31,7 @@ ROWS: list[tuple[str, str, str]] = [
 
 
 def medians(legs: dict[str, list[Figures]]) -> dict[str, Figures]:
-    """Per peer, the median of each figure over the repeats; delays less those of `direct` in the same repeat."""
+    """Per peer, the median of each figure over the repeats; delays less those of `direct` in the same."""
     for repeats in legs.values():
         for figures, direct in zip(repeats, legs["direct"], strict=False):
             _subtract(figures, direct)
@@ -58,7 +58,9 @@ def table(found: dict[str, Figures]) -> str:
         if not any(name in figures for figures in found.values()):
             continue
         floor = found.get("nginx", {}).get(name) if kind == "ratio" else None
-        cells = [_cell(found[peer].get(name), floor if peer != "nginx" else None) for peer in ("direct", *peers)]
+        cells = [
+            _cell(found[peer].get(name), floor if peer != "nginx" else None) for peer in ("direct", *peers)
+        ]
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

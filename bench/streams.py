@@ -1,7 +1,7 @@
 """The load of many paced streams: `python -m bench.streams ADDRESS --streams N`, a process of its own.
 
-Prints one JSON object. An event is late when more than LATE seconds lie between its writing by the mock and its
-reading here, lost when it never came. Each connection carries several streams, one after the other.
+Prints one JSON object. An event is late when more than LATE seconds lie between its writing by the mock and
+its reading here, lost when it never came. Each connection carries several streams, one after the other.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import json
 import re
 import time
+from typing import cast
 
 from bench import loops
 from bench.mock import PACE, SLOW_PACE, TOKENS
@@ -34,8 +35,8 @@ class Stream(asyncio.Protocol):
         self.failed = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # No isinstance: uvloop's transports are none of asyncio's classes.
+        self._transport = cast(asyncio.Transport, transport)
         self._ask()
 
     def _ask(self) -> None:
@@ -113,10 +114,15 @@ async def main() -> None:
     args = parser.parse_args()
     pace = SLOW_PACE if args.model == "slow" else PACE
     limit = args.rounds * TOKENS * pace * 3 + 10
-    spread = max(0.5, args.streams / 1000)  # starts are spread: nobody opens thousands of streams in one moment
+    spread = max(
+        0.5, args.streams / 1000
+    )  # starts are spread: nobody opens thousands of streams in one moment
     ask = request(args.key, args.model)
     streams = await asyncio.gather(
-        *(one(args.address, ask, args.rounds, spread * at / args.streams, limit) for at in range(args.streams))
+        *(
+            one(args.address, ask, args.rounds, spread * at / args.streams, limit)
+            for at in range(args.streams)
+        )
     )
     expected = args.streams * args.rounds * TOKENS
     events = sum(stream.events for stream in streams)

@@ -176,6 +176,7 @@ class App:
 
     def _observe(self, server: Server) -> None:
         """Gauges that are read when somebody asks for the metrics."""
+        self._seen.metrics.model_name = self._model_name
         gauge = self._seen.metrics.gauge
         gauge("ghostllm_connections", "Open client connections.", lambda: [({}, server.connections)])
         gauge(
@@ -192,6 +193,11 @@ class App:
             "Whether the backend's model list answered last time.",
             lambda: [({"backend": name}, int(up)) for name, up in self._inventory.reachable.items()],
         )
+
+    def _model_name(self, name: str) -> str | None:
+        """The name by which a model is counted, whatever alias it was called by; None for an invention."""
+        model = self._catalog.find(name)
+        return model.name if model is not None else None
 
     # --- housekeeping
 

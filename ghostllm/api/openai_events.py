@@ -12,7 +12,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ghostllm import jsonx
 from ghostllm.errors import UpstreamProtocolError
 
 BOM = b"\xef\xbb\xbf"
@@ -23,7 +22,6 @@ _EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _NULL_FINISH = re.compile(rb'"finish_reason"[ \t]*:[ \t]*null')
 _NULL_USAGE = re.compile(rb',[ \t]*"usage"[ \t]*:[ \t]*null')
-_TEXT = re.compile(rb'"(?:content|reasoning_content|reasoning|text)"[ \t]*:[ \t]*"')
 _IGNORED_FIELDS = (b"", b"event", b"id", b"retry")
 
 
@@ -105,30 +103,6 @@ def style_of(event: bytes, known: Style | None) -> Style | None:
                     usage[0] if usage is not None else known.null_usage,
                 )
     return None
-
-
-def frame_of(event: bytes) -> tuple[bytes, bytes] | None:
-    """What stands before and after the text in an event that carries a piece of text and nothing else; an
-    event that begins and ends so, with neither quotation mark nor line end between, is another one. None for
-    any other event.
-    """
-    texts = list(_TEXT.finditer(event))
-    if len(texts) != 1:
-        return None
-    head = event[: texts[0].end()]
-    foot = event[event.find(b'"', len(head)) :]
-    if b"\\" in event[len(head) : len(event) - len(foot)]:
-        return None
-    try:
-        chunk = jsonx.loads(head.partition(b":")[2] + foot)
-        (choice,) = chunk["choices"]
-        delta = choice.get("delta", choice)
-        said = [value for name, value in delta.items() if name not in ("role", "index")]
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
-    silent = all(value is None or value == "" for value in said)
-    plain = choice.get("finish_reason") is None and chunk.get("usage") is None and not chunk.get("error")
-    return (head, foot) if silent and plain else None
 
 
 def has_content(choice: dict[str, Any]) -> bool:

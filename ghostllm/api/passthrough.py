@@ -1,11 +1,11 @@
 """Answers of a backend that speaks the client's own dialect: the bytes go through, and what passes is
 understood.
 
-A stream is relayed in the pieces in which it comes. Until the first content every event is parsed; from then
-on a piece is only tested: it is whole events in the server's own style, with nothing inside that means
-something here (usage, an error, a finish reason, the terminator). The tests cannot be deceived by what the
-model says, because in JSON a quotation mark inside a string has a backslash before it. Braces must balance,
-or the piece is parsed: a cut event does not pass. A piece that fails any test is taken apart, event by event.
+A stream is relayed in the pieces in which it comes. Until the first content every event is read. From then on
+most pieces are known to be like one read before but for its text (`openai_frame`). Others are tested: whole
+events in the server's own style, sound JSON, and nothing inside that means something here (usage, an error, a
+finish reason, the terminator); the model's words cannot be mistaken for those, because in JSON a quotation
+mark inside a string has a backslash before it. A piece that fails a test is taken apart, event by event.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ghostllm import jsonx
 from ghostllm.api import openai_events as events
 from ghostllm.api.openai import DONE
 from ghostllm.api.openai_failures import stream_error
+from ghostllm.api.openai_frame import Frame, learn
 from ghostllm.api.splice import edit, find
 from ghostllm.api.usage import take_usage
 from ghostllm.errors import RequestError, UpstreamAnswered, UpstreamCut, UpstreamError, UpstreamProtocolError
 from ghostllm.message import Call, Usage
 
-BACKSLASH = 0x5C
 FRAMES = 16
-"""Patterns learned in one answer."""
+"""Attempts to learn a frame in one answer: reasoning and text have one each, and some events have none."""
 
 
 class PassThrough:
@@ -37,9 +37,9 @@ class PassThrough:
     """
 
     __slots__ = (
-        "_backend", "_blot", "_call", "_choices", "_done", "_failure", "_finished", "_foot",
-        "_foot_size", "_frames", "_head", "_head_size", "_held", "_held_size", "_limit", "_rename", "_seen",
-        "_smooth", "_style", "_swap", "_tail", "committed", "complete", "usage",
+        "_backend", "_blot", "_call", "_choices", "_done", "_failure", "_finished", "_frame", "_held",
+        "_held_size", "_learned", "_limit", "_rename", "_seen", "_smooth", "_style", "_tail", "committed",
+        "complete", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -61,10 +61,8 @@ class PassThrough:
         self._done = False
         self._failure: UpstreamError | None = None
         self._style = events.COMPACT
-        self._head = self._foot = b'"'  # of the pattern; no piece begins like this one
-        self._head_size = self._foot_size = 1
-        self._swap: tuple[bytes, bytes] | None = None
-        self._frames = 0
+        self._frame: Frame | None = None
+        self._learned = 0  # attempts to find a frame
         self._rename: tuple[bytes, bytes] | None = None
         self._smooth = (
             False  # committed, style known, nothing held, not over: pieces may pass by the tests alone
@@ -92,16 +90,9 @@ class PassThrough:
         answer.
         """
         if self._smooth:
-            foot = len(data) - self._foot_size
-            if (
-                data.startswith(self._head)
-                and data.find(b'"', self._head_size) == foot
-                and data.endswith(self._foot)
-                and data[foot - 1] != BACKSLASH
-                and data.find(b"\n", self._head_size, foot) < 0
-            ):
-                swap = self._swap
-                return data if swap is None else swap[0] + data[self._head_size : foot] + swap[1]
+            frame = self._frame
+            if frame is not None and (out := frame.pass_on(data)) is not None:
+                return out
             style = self._style
             size = len(data)
             if (
@@ -109,12 +100,13 @@ class PassThrough:
                 and data.startswith(style.opening)
                 and data.endswith(style.closing)
                 and b'"error"' not in data
-                and data.count(b"{") == data.count(b"}")
                 and data.count(b'"finish_reason"') == data.count(style.null_finish)
+                and self._is_json(data)
             ):
                 if b'"usage"' not in data or data.count(b'"usage"') == data.count(style.null_usage):
-                    if self._frames < FRAMES:
-                        self._frame(data)
+                    if self._learned < FRAMES:
+                        self._learned += 1
+                        self._frame = learn(data, style.gap, self._edited) or frame
                     return self._edited(data)
         return self._take_apart(data)
 
@@ -142,21 +134,19 @@ class PassThrough:
             data = data.replace(self._style.null_usage, b"")
         return data if self._rename is None else data.replace(*self._rename)
 
-    def _frame(self, event: bytes) -> None:
-        """Takes the event as the pattern of those to come, some times in an answer: reasoning and text have
-        one each, and some servers never write two events alike.
-        """
-        self._frames += 1
-        frame = events.frame_of(event)
-        if frame is not None:
-            self._head, self._foot = frame
-            self._head_size, self._foot_size = len(self._head), len(self._foot)
-            swap = self._edited(self._head), self._edited(self._foot)
-            self._swap = swap if swap != frame else None
-
     def _is_row(self, data: bytes) -> bool:
         """Whether several events, all in the known style, make up the piece."""
         return data.count(b"\n") == 2 * data.count(self._style.seam) + 2
+
+    def _is_json(self, data: bytes) -> bool:
+        """Whether every event of a row is: all of them are parsed at once, as an array."""
+        style = self._style
+        row = data[len(style.opening) - 1 : len(data) - len(style.closing) + 1]
+        try:
+            jsonx.loads(b"[%b]" % row.replace(style.seam, b"},{"))
+        except jsonx.DecodeError:
+            return False
+        return True
 
     def _take_apart(self, data: bytes) -> bytes:
         if self._failure is not None:

@@ -29,6 +29,7 @@ from ghostllm.message import Body, Buffers
 JOIN_BELOW = 64 * 1024
 """Bodies up to this many bytes come back as one buffer: joining costs less than writing several."""
 
+BACKSLASH = 0x5C
 _VALUE_WINDOW = 4096  # bytes decoded first, when the end of an object or array is looked for
 _MARK = f"ghostllm:{secrets.token_hex(16)}:"  # no client can know it, so no client's key begins with it
 
@@ -81,7 +82,7 @@ def find(body: Body, fields: Mapping[str, Any], name: str) -> Member:
     """Where the top-level member `name` lies, which `fields` has. Raises RequestError if there are two."""
     key = b'"%b"' % name.encode() if _plain(name) else b""
     at = body.find(key) if key else -1
-    if at >= 0 and body.find(key, at + 1) < 0 and body[at - 1] != 0x5C and not _escapes_letters(body):
+    if at >= 0 and body.find(key, at + 1) < 0 and body[at - 1] != BACKSLASH and not _escapes_letters(body):
         colon = _COLON.match(body, at + len(key))
         if colon is not None:
             return Member(at, colon.end(), _value_end(body, colon.end()))
@@ -96,7 +97,9 @@ def refuse_duplicate(body: Body, fields: Mapping[str, Any], name: str) -> None:
 
 def _find_marked(body: Body, fields: Mapping[str, Any], name: str) -> Member:
     """The exact way: a copy in which every key spelled like `name` is another one, and the parser's word."""
-    candidates = list(_key_pattern(name).finditer(body))
+    candidates = [
+        match for match in _key_pattern(name).finditer(body) if body[match.start() - 1] != BACKSLASH
+    ]
     parts: list[bytes | bytearray] = []
     position = 0
     for number, match in enumerate(candidates):
@@ -118,7 +121,7 @@ def _find_marked(body: Body, fields: Mapping[str, Any], name: str) -> Member:
 def _key_pattern(name: str) -> re.Pattern[bytes]:
     """Matches `name` as a key with its colon, each character raw or as an escape; group 1 is the key."""
     spelled = b"".join(_spellings(character) for character in name)
-    return re.compile(rb'(?<!\\)("%b")[ \t\r\n]*:[ \t\r\n]*' % spelled)
+    return re.compile(rb'("%b")[ \t\r\n]*:[ \t\r\n]*' % spelled)
 
 
 _SHORT = {

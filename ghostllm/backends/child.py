@@ -56,6 +56,14 @@ class Child:
         process.stdin.write(instructions)
         return cls(process, on_line)
 
+    @property
+    def epitaph(self) -> str:
+        """Once it has exited: how, and the last thing that went wrong in its own words, if it said so."""
+        status = self.exited.result()
+        end = f"signal {-status}" if status < 0 else f"exit status {status}"
+        words = [line for line in self.tail if "error" in line.lower() or " E " in line]
+        return f"{end}: {words[-1].removeprefix('error: ')}" if words else end
+
     def kill(self) -> None:
         """The whole session: a child that has children of its own takes them along."""
         if not self.exited.done():

@@ -16,13 +16,10 @@ path that its gateway alone knows: no other user and no web page reaches the mod
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import os
 import re
 import secrets
-import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +27,7 @@ from pathlib import Path
 from typing import Literal
 
 from ghostllm.backends.child import Child
-from ghostllm.backends.gguf_child import COMMAND, Spec
+from ghostllm.backends.gguf_child import INSTALL, Spec, choose_engine, command
 from ghostllm.backends.gguf_header import MAGIC
 from ghostllm.config.schema import BackendConfig
 from ghostllm.errors import GhostError, UpstreamConnectError, UpstreamError, UpstreamTimeout
@@ -39,9 +36,6 @@ from ghostllm.net.fetch import fetch
 State = Literal["stopped", "starting", "ready", "backoff", "failed"]
 Log = Callable[[str, str], None]
 
-INSTALL = "pip install 'ghostllm[local]', or put a llama-server on the PATH"
-_ROOT = str(Path(__file__).parents[2])  # the folder, or the zipapp, that holds the package
-_RUN = "import sys; sys.path.insert(0, sys.argv[1]); from ghostllm.backends.gguf_child import main; main()"
 _LEVEL = re.compile(r"[\d.]+ ([DIWE]) ")
 _SPARE_CONNECTIONS = 8
 
@@ -118,6 +112,7 @@ class GgufRunner:
         if self._life is None or self._life.done():
             self._up = self._promise()
             self._life = asyncio.get_running_loop().create_task(self._live(), name=f"gguf {self.model}")
+            self._life.add_done_callback(self._over)
         assert self._up is not None
         return await asyncio.shield(self._up)
 
@@ -180,7 +175,7 @@ class GgufRunner:
         self._say("info", f"loading {self.config.path} ({Path(spec['engine']).name})")
         try:
             self._child = child = await Child.spawn(
-                _command(), json.dumps(spec).encode() + b"\n", self._child_says
+                command(), json.dumps(spec).encode() + b"\n", self._child_says
             )
         except OSError as error:
             raise UpstreamConnectError(
@@ -197,7 +192,7 @@ class GgufRunner:
                     f"{self._label}: this llama-server is too old (it does not know --api-prefix)"
                 )
             await asyncio.wait((child.exited,), timeout=self._pace.poll)
-        raise UpstreamConnectError(f"{self._label} did not come up: {_epitaph(child)}")
+        raise UpstreamConnectError(f"{self._label} did not come up: {child.epitaph}")
 
     async def _watch(self, url: str) -> str:
         """Returns when the child has ended or hangs: what happened."""
@@ -206,7 +201,7 @@ class GgufRunner:
         while True:
             await asyncio.wait((child.exited,), timeout=self._pace.probe)
             if child.exited.done():
-                return f"{self._label} ended unexpectedly: {_epitaph(child)}"
+                return f"{self._label} ended unexpectedly: {child.epitaph}"
             if await self._probe(url, self._pace.probe_timeout) == 200:
                 misses = 0
                 if time.monotonic() - since >= self._pace.healthy:
@@ -262,6 +257,13 @@ class GgufRunner:
             parent=os.getpid(),
         )
 
+    def _over(self, life: asyncio.Task[None]) -> None:
+        """Whatever ended it, nobody is left waiting."""
+        if not life.cancelled() and (error := life.exception()) is not None:
+            self.state = "failed"
+            self._say("error", f"{self._label}: {error!r}")
+        self._settle(UpstreamConnectError(f"{self._label} is not running"))
+
     def _fall(self, reason: str) -> None:
         """Sets the pause before the next start."""
         self._reason = reason
@@ -288,25 +290,3 @@ class GgufRunner:
 
     def _say(self, level: str, line: str) -> None:
         self._log(level, line)
-
-
-def choose_engine() -> str | None:
-    """ "xllamacpp" where it is installed, else the path of a llama-server, else None."""
-    if importlib.util.find_spec("xllamacpp") is not None:
-        return "xllamacpp"
-    return shutil.which("llama-server")
-
-
-def _command() -> tuple[str, ...]:
-    """Runs `gguf_child.main`. A frozen program is no interpreter: its command line knows the word."""
-    if getattr(sys, "frozen", False):
-        return (sys.executable, COMMAND)
-    return (sys.executable, "-P", "-c", _RUN, _ROOT)
-
-
-def _epitaph(child: Child) -> str:
-    """How it ended, and the last thing that went wrong in its own words, if it said so."""
-    status = child.exited.result()
-    end = f"signal {-status}" if status < 0 else f"exit status {status}"
-    words = [line for line in child.tail if "error" in line.lower() or " E " in line]
-    return f"{end}: {words[-1].removeprefix('error: ')}" if words else end

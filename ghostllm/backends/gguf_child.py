@@ -9,12 +9,15 @@ parent (Linux), and ends when its stdin does (everywhere).
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any, NoReturn, TypedDict
 
 from ghostllm.backends.cpu import choose_threads
@@ -22,6 +25,9 @@ from ghostllm.backends.gguf_header import Header, read_header
 
 COMMAND = "gguf-child"
 """First argument of a frozen ghostllm that is to run `main` instead of its command line."""
+INSTALL = "pip install 'ghostllm[local]', or put a llama-server on the PATH"
+_ROOT = str(Path(__file__).parents[2])  # the folder, or the zipapp, that holds the package
+_RUN = "import sys; sys.path.insert(0, sys.argv[1]); from ghostllm.backends.gguf_child import main; main()"
 _PR_SET_PDEATHSIG = 1
 _MICRO_BATCH = 512
 
@@ -42,6 +48,20 @@ class Spec(TypedDict):
     connections: int
     prefix: str
     parent: int
+
+
+def choose_engine() -> str | None:
+    """ "xllamacpp" where it is installed (without importing it), else the path of a llama-server, else None."""
+    if importlib.util.find_spec("xllamacpp") is not None:
+        return "xllamacpp"
+    return shutil.which("llama-server")
+
+
+def command() -> tuple[str, ...]:
+    """What runs `main` in a process of its own."""
+    if getattr(sys, "frozen", False):  # no interpreter: the program's own command line knows the word
+        return (sys.executable, COMMAND)
+    return (sys.executable, "-P", "-c", _RUN, _ROOT)
 
 
 def main() -> None:

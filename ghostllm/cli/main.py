@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ FAILED, MISUSED = 1, 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code; SystemExit(2) on wrong usage is argparse's own."""
+    _hold_standard_descriptors()
     parser = _parser()
     args = parser.parse_args(argv)
     if args.command is None:
@@ -33,6 +35,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = None
         return FAILED
     return code
+
+
+def _hold_standard_descriptors() -> None:
+    """Started with standard input, output or error closed (as some supervisors do), the next file opened would
+    get its number: a socket as standard error, or an event loop that aborts. So those numbers are taken first.
+    """
+    while True:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor > 2:
+            os.close(descriptor)
+            return
 
 
 def _serve(args: argparse.Namespace) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ssl
 
+Context = ssl.SSLContext
+
 
 def client_context(*, verify: bool = True, ca_file: str = "") -> ssl.SSLContext:
     """A context for upstream connections; ca_file is trusted in addition to the system's. Raises OSError,

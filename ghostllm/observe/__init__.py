@@ -1,52 +1,68 @@
 """What is seen from outside: the log, the access record of each request, the metrics.
- Nothing in the request path imports this package: exchanges are handed to the observer at their end. Records
-are made on the event loop, where they cost a microsecond or two, and written by a side thread that does
-nothing else.
+
+Nothing in the request path imports this package; exchanges are handed to the observer. A *record* is one
+event with its fields; a *sink* takes records as bytes and writes them off the event loop; a *family* is a
+metric with all its label values, a *series* one of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Callable
+import os
 
 from ghostllm.config.schema import Log
 from ghostllm.observe.access import AccessLog
 from ghostllm.observe.lag import LoopLag
-from ghostllm.observe.log import Logger, Writer
+from ghostllm.observe.log import Logger, LoggingHandler, gap_record
 from ghostllm.observe.metrics import Metrics
 from ghostllm.observe.observer import GatewayObserver
+from ghostllm.observe.render import json_line, text_line
+from ghostllm.observe.sink import LogSink
 
 __all__ = ["Observability", "build"]
 
 
 class Observability:
-    """log: for events. observer: for exchanges. metrics: `render(accept)`. Between start and stop a thread
-    writes.
+    """log: for events. observer: for exchanges. metrics: `render(accept)`, and `gauge` for what others know.
+
+    Before `start` the log writes at once; between `start` and `stop` a thread does.
     """
 
-    def __init__(self, config: Log, descriptor: int, *, text: bool, colour: bool) -> None:
-        self._writer = Writer(descriptor)
-        self.log = Logger(self._writer, config.level, text=text, colour=colour)
+    def __init__(self, config: Log, fd: int, *, text: bool, colour: bool) -> None:
+        render = text_line(colour=colour) if text else json_line
+        self._sink = LogSink(fd, lambda dropped: gap_record(render, dropped))
+        self.log = Logger(self._sink, render, config.level)
         self.metrics = Metrics()
-        access = AccessLog(self.log) if config.access and self.log.enabled("info") else None
+        access = AccessLog(self._sink, render, config.level) if config.access else None
         self.observer = GatewayObserver(self.metrics, access)
-        self._lag = LoopLag(self.metrics.loop_lag)
-        self.metrics.gauge("ghostllm_log_dropped_records", "Log records given up for want of a reader.",
-                           lambda: [({}, self._writer.dropped)])  # fmt: skip
+        self._handler = LoggingHandler(self.log)
+        self._lag = LoopLag()
+        self.metrics.add(self._lag.family)
+        self.metrics.add(self._lag.worst)
+        self.metrics.counter(
+            "ghostllm_log_records_dropped",
+            "Log records lost because they could not be written in time.",
+            lambda: [({}, self._sink.dropped)],
+        )
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._writer.start(loop)
+        """On the thread of `loop`. The standard library's loggers write here from now on."""
+        self._sink.start(loop)
+        self._handler.install()
         self._lag.start(loop)
 
-    def stop(self) -> None:
-        """Writes what is left; waits a few seconds at most for a reader that is slow."""
+    def stop(self) -> bool:
+        """Writes what is left, and waits two seconds at most; False if not all of it could be written."""
         self._lag.stop()
-        self._writer.stop()
+        self._handler.remove()
+        return self._sink.close()
 
 
-def build(config: Log, descriptor: int = 2, isatty: Callable[[], bool] = sys.stderr.isatty) -> Observability:
-    """descriptor: the file that is written to; standard error unless said otherwise."""
-    terminal = isatty()
+def build(config: Log, fd: int = 2) -> Observability:
+    """fd: the descriptor to write to; standard error unless told otherwise."""
+    try:
+        terminal = os.isatty(fd)
+    except OSError:
+        terminal = False
     text = config.format == "text" or (config.format == "auto" and terminal)
-    return Observability(config, descriptor, text=text, colour=terminal)
+    return Observability(config, fd, text=text, colour=terminal and not os.environ.get("NO_COLOR"))

@@ -1,71 +1,99 @@
-"""One record for each request: what its operator asks about it later. Never its words, headers or keys."""
+"""The access record: one for each exchange, made when it is over.
+
+It says who asked what of whom, how it went and what it took; never what was said: no prompt, no answer, no
+header value, no key. The query of the target is left out for the same reason.
+
+One dict and one `dumps`: a template filled by hand, with its strings escaped one by one, saves nothing worth
+having two formats for (bench/micro.py).
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import time
 
-from ghostllm.message import Exchange
-from ghostllm.observe.log import Logger
+from ghostllm.message import Attempt, Exchange
+from ghostllm.observe.log import LEVELS
+from ghostllm.observe.render import Record, Renderer, timestamp
+from ghostllm.observe.sink import LogSink
+
+LONGEST_NAME = 256  # of a path or a model: clients choose them
+LONGEST_ERROR = 300
 
 
 class AccessLog:
-    """Writes the records to `log`."""
+    """Writes the records at or above `level`: requests that the gateway or a backend failed are warnings,
+    all others information.
+    """
 
-    def __init__(self, log: Logger) -> None:
-        self._log = log
+    def __init__(self, sink: LogSink, render: Renderer, level: str) -> None:
+        self._write = sink.write
+        self._render = render
+        self._least = LEVELS[level]
 
-    def write(self, exchange: Exchange) -> None:
-        level = "warning" if exchange.outcome in ("error", "broken") and exchange.status >= 500 else "info"
-        self._log.record(level, "request", fields(exchange))
+    def finished(self, exchange: Exchange) -> None:
+        failed = exchange.status >= 500 or exchange.outcome == "broken"
+        if self._least <= (30 if failed else 20):
+            record = access_record(exchange, "warning" if failed else "info", time.time())
+            self._write(self._render(record))
 
 
-def fields(exchange: Exchange) -> dict[str, Any]:
-    """Times are milliseconds. What is unknown or usual is left out."""
-    request, usage, call = exchange.request, exchange.usage, exchange.call
-    record: dict[str, Any] = {
+def access_record(exchange: Exchange, level: str, now: float) -> Record:
+    """now: Unix time. Times in the record are milliseconds since the request's head was there; a status of
+    null means that the client left before it saw one; a token count of null that nobody told it.
+    """
+    request = exchange.request
+    received, finished = exchange.received, exchange.finished
+    path = request.path
+    if len(path) > LONGEST_NAME:
+        path = _cut(path)
+    record: Record = {
+        "time": timestamp(now),
+        "level": level,
+        "event": "request",
         "request_id": exchange.request_id,
-        "method": request.method,
-        "path": request.path,
-        "status": exchange.status,
-        "outcome": exchange.outcome,
-        "duration_ms": _milliseconds(exchange.finished, exchange.received),
         "key": exchange.identity.key,
         "peer": request.peer,
+        "method": request.method,
+        "path": path,
+        "status": exchange.status or None,
+        "outcome": exchange.outcome,
+        "duration_ms": None if finished is None else int((finished - received) * 1e6 + 0.5) / 1000,
         "bytes_out": exchange.bytes_out,
     }
+    call = exchange.call
     if call is not None:
-        record["model"] = call.model
+        usage, attempts, committed = exchange.usage, exchange.attempts, exchange.committed
+        record["model"] = call.model if len(call.model) <= LONGEST_NAME else _cut(call.model)
         record["stream"] = call.stream
         record["backend"] = exchange.backend
-        record["attempts"] = len(exchange.attempts)
-        if exchange.committed is not None:
-            record["ttft_ms"] = _milliseconds(exchange.committed, exchange.received)
-        if usage.known:
-            record["prompt_tokens"] = usage.prompt
-            record["completion_tokens"] = usage.completion
-        if usage.cached is not None:
-            record["cached_tokens"] = usage.cached
+        record["attempts"] = len(attempts)
+        record["ttft_ms"] = None if committed is None else int((committed - received) * 1e6 + 0.5) / 1000
+        record["prompt_tokens"] = usage.prompt
+        record["completion_tokens"] = usage.completion
+        record["cached_tokens"] = usage.cached
         if usage.estimated:
             record["estimated"] = True
         if usage.partial:
             record["partial"] = True
-        if len(exchange.attempts) > 1 or exchange.outcome != "ok":
-            record["tried"] = [
-                {
-                    "backend": attempt.backend,
-                    "outcome": attempt.outcome,
-                    "status": attempt.status,
-                    "error": attempt.error,
-                }
-                for attempt in exchange.attempts
-            ]
-    retries = request.headers.get(b"x-stainless-retry-count")
-    if retries is not None and retries != b"0":
-        record["client_retries"] = retries[:8].decode("latin-1")
-    if exchange.error is not None:
-        record["error"] = exchange.error.message
+        if len(attempts) > 1 or (attempts and attempts[0].outcome != "ok"):
+            record["tried"] = [_tell(attempt) for attempt in attempts]
+    if exchange.error is not None and exchange.outcome != "ok":
+        record["code"] = exchange.error.code
+        record["error"] = exchange.error.message[:LONGEST_ERROR]
+    retries = request.headers.get(b"x-stainless-retry-count")  # OpenAI's and Anthropic's SDKs send it
+    if retries is not None and retries != b"0" and retries.isdigit() and len(retries) <= 4:
+        record["client_retry"] = int(retries)
     return record
 
 
-def _milliseconds(later: float | None, earlier: float) -> float | None:
-    return None if later is None else round((later - earlier) * 1000, 2)
+def _cut(name: str) -> str:
+    return name[:LONGEST_NAME] + "…"
+
+
+def _tell(attempt: Attempt) -> Record:
+    told: Record = {"backend": attempt.backend, "model": attempt.model, "outcome": attempt.outcome}
+    if attempt.status is not None:
+        told["status"] = attempt.status
+    if attempt.error is not None:
+        told["error"] = attempt.error[:LONGEST_ERROR]
+    return told

@@ -1,174 +1,116 @@
-"""The log: records are made on the event loop and written by one side thread.
- The thread only joins and writes bytes: anything more in it would hold the interpreter lock against the loop
-(serialising there cost 1.5 ms of added p99). The loop never waits: when nobody reads, records are dropped,
-counted, and the loss is told.
+"""The log: `log.info("words for the event", name=value…)`, and the ways in for what others say: the standard
+library's `logging` (asyncio and dependencies) and the output of child processes.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
+import logging
 import time
 import traceback
 from typing import Any
 
-from ghostllm import jsonx
+from ghostllm.observe.render import Record, Renderer, plain, timestamp
+from ghostllm.observe.sink import LogSink
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-QUEUE_LIMIT = 50_000
-BATCH_BYTES = 1 << 18
-STOP_SECONDS = 3.0
-LINE_LIMIT = 4096  # of what a child process writes
-_COLOURS = {"debug": "\x1b[2m", "info": "\x1b[36m", "warning": "\x1b[33m", "error": "\x1b[31m"}
-_stamp = (0, "")
-
-
-def timestamp() -> str:
-    """RFC 3339 in UTC with milliseconds; all but the milliseconds is made once a second."""
-    global _stamp
-    now = time.time()
-    second = int(now)
-    if _stamp[0] != second:
-        _stamp = (second, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second)))
-    return f"{_stamp[1]}{int((now - second) * 1000):03d}Z"
-
-
-class Writer:
-    """Takes lines on the loop, writes them in a thread. dropped: lines given up because nobody reads."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._lines: list[bytes] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._wake = threading.Event()
-        self._scheduled = False
-        self._stopping = False
-        self._thread: threading.Thread | None = None
-        self.dropped = 0
-
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-        self._thread.start()
-
-    def put(self, line: bytes) -> None:
-        """One whole line with its newline. Before start, it is written at once."""
-        if self._loop is None:
-            self._write(line)
-        elif len(self._lines) >= QUEUE_LIMIT:
-            self.dropped += 1
-        else:
-            self._lines.append(line)
-            if not self._scheduled:  # one wake for all that a turn of the loop has to say
-                self._scheduled = True
-                self._loop.call_soon(self._signal)
-
-    def stop(self) -> None:
-        self._stopping = True
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
-        self._loop = None
-
-    def _signal(self) -> None:
-        self._scheduled = False
-        self._wake.set()
-
-    def _run(self) -> None:
-        told = 0
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            while self._lines:
-                lines, self._lines = self._lines, []
-                if self.dropped > told:
-                    lines.append(
-                        b'{"level":"warning","event":"log records dropped","count":%d}\n'
-                        % (self.dropped - told)
-                    )
-                    told = self.dropped
-                self._write(b"".join(lines))
-            if self._stopping:
-                return
-
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(self._descriptor, view[:BATCH_BYTES]) :]
-            except BlockingIOError:  # somebody made the descriptor non-blocking: only this thread waits
-                time.sleep(0.01)
-            except OSError:  # the reader is gone; the gateway serves on
-                self.dropped += data.count(b"\n")
-                return
+"""Severities, as `logging` numbers them."""
 
 
 class Logger:
-    """Events with fields. Text for people, or one JSON object a line."""
+    """Records events at or above `level`. Any thread may call it; nothing here blocks or raises."""
 
-    def __init__(self, writer: Writer, level: str, *, text: bool = False, colour: bool = False) -> None:
-        self._writer = writer
+    def __init__(self, sink: LogSink, render: Renderer, level: str) -> None:
+        self._sink = sink
+        self._render = render
+        self.level = level
         self._least = LEVELS[level]
-        self.text = text
-        self._colour = colour
+
+    def __repr__(self) -> str:
+        return f"<Logger {self.level} to {self._sink!r}>"
 
     def enabled(self, level: str) -> bool:
+        """Whether such a record would be written: ask before computing costly fields."""
         return LEVELS[level] >= self._least
 
-    def debug(self, event: str, **fields: Any) -> None:
-        self.record("debug", event, fields)
+    def debug(self, event: str, /, **fields: Any) -> None:
+        if self._least <= 10:
+            self._write("debug", event, fields)
 
-    def info(self, event: str, **fields: Any) -> None:
-        self.record("info", event, fields)
+    def info(self, event: str, /, **fields: Any) -> None:
+        if self._least <= 20:
+            self._write("info", event, fields)
 
-    def warning(self, event: str, **fields: Any) -> None:
-        self.record("warning", event, fields)
+    def warning(self, event: str, /, **fields: Any) -> None:
+        if self._least <= 30:
+            self._write("warning", event, fields)
 
-    def error(self, event: str, **fields: Any) -> None:
-        self.record("error", event, fields)
+    def error(self, event: str, /, **fields: Any) -> None:
+        self._write("error", event, fields)
 
-    def exception(self, event: str, error: BaseException) -> None:
-        """An error that nobody expected, with the place it came from."""
-        self.error(event, error=repr(error), trace="".join(traceback.format_exception(error)))
+    def exception(self, event: str, error: BaseException, /, **fields: Any) -> None:
+        """An error with the place it came from."""
+        lines = traceback.format_exception(error)
+        self._write("error", event, {**fields, "error": error, "traceback": "".join(lines).rstrip()})
 
     def child(self, level: str, source: str, line: str) -> None:
-        """A line that a child process wrote."""
-        self.record(level, line[:LINE_LIMIT], {"source": source})
+        """A line that the child process of backend `source` printed."""
+        if self.enabled(level):
+            self._write(level, "output", {"source": source, "line": line.rstrip()})
 
-    def record(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        if LEVELS.get(level, 20) < self._least:
-            return
-        if self.text:
-            self._writer.put(self._as_text(level, event, fields))
+    def _write(self, level: str, event: str, fields: Record) -> None:
+        record = plain({"time": timestamp(time.time()), "level": level, "event": event})
+        for name, value in fields.items():
+            record[f"{name}_" if name in ("time", "level", "event") else name] = plain(value)
+        self._sink.post(self._render(record))
+
+
+def gap_record(render: Renderer, dropped: int) -> bytes:
+    """The record that stands where `dropped` others are missing."""
+    return render(
+        {
+            "time": timestamp(time.time()),
+            "level": "warning",
+            "event": "log records dropped",
+            "count": dropped,
+            "reason": "the log's reader does not keep up",
+        }
+    )
+
+
+class LoggingHandler(logging.Handler):
+    """Gives the records of the standard library's loggers to ours, under the logger's name as source."""
+
+    def __init__(self, log: Logger) -> None:
+        super().__init__(LEVELS[log.level])
+        self._log = log
+        self._level_before = logging.WARNING
+
+    def install(self) -> None:
+        root = logging.getLogger()
+        self._level_before = root.level
+        root.addHandler(self)
+        root.setLevel(self.level)
+
+    def remove(self) -> None:
+        root = logging.getLogger()
+        root.removeHandler(self)
+        root.setLevel(self._level_before)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            event = record.getMessage()
+        except (
+            Exception
+        ):  # arguments that do not fit the format: a mistake in somebody's code, still worth a line
+            event = str(record.msg)
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            self._log.exception(event, error, source=record.name)
+        elif record.levelno >= logging.ERROR:
+            self._log.error(event, source=record.name)
+        elif record.levelno >= logging.WARNING:
+            self._log.warning(event, source=record.name)
+        elif record.levelno >= logging.INFO:
+            self._log.info(event, source=record.name)
         else:
-            record = {"time": timestamp(), "level": level, "event": event, **fields}
-            self._writer.put(_dumps(record) + b"\n")
-
-    def _as_text(self, level: str, event: str, fields: dict[str, Any]) -> bytes:
-        trace = fields.pop("trace", "")
-        words = "  ".join(f"{name}={_word(value)}" for name, value in fields.items() if value is not None)
-        mark = f"{_COLOURS[level]}{level:<7}\x1b[0m" if self._colour else f"{level:<7}"
-        line = f"{timestamp()[11:23]} {mark} {_printable(event)}{'  ' if words else ''}{words}\n{trace}"
-        return line.encode("utf-8", "replace")
-
-
-def _dumps(record: dict[str, Any]) -> bytes:
-    try:
-        return jsonx.dumps(record)
-    except (TypeError, ValueError):  # a value that JSON does not know, or half a surrogate pair
-        return jsonx.dumps(
-            {name: str(value).encode("utf-8", "replace").decode() for name, value in record.items()}
-        )
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ",".join(_word(item) for item in value)
-    text = _printable(str(value))
-    return f'"{text}"' if " " in text or not text else text
-
-
-def _printable(text: str) -> str:
-    """Without control characters: a request must not be able to write lines of its own into the log."""
-    return text if text.isprintable() else text.encode("unicode_escape", "replace").decode()
+            self._log.debug(event, source=record.name)

@@ -1,194 +1,230 @@
-"""Counters and histograms as plain integers, and their text: OpenMetrics 1.0, or the classic Prometheus
-format.
- Label values are bounded: models and backends only by names that are configured or served, and no family
-grows beyond SERIES_LIMIT; what would is counted under "other".
+"""What is counted. A finished request is one dict look-up and a few additions; the rest is made when asked.
+
+Label values are names that exist (models that the catalog knows or that were tried, configured backends and
+keys, routes, our own error codes), never what a client made up: that is "other".
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable
+import platform
+from collections.abc import Callable, Iterable, Iterator
 
 import ghostllm
-from ghostllm.observe import process
-
-OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-CLASSIC = "text/plain; version=0.0.4; charset=utf-8"
-SERIES_LIMIT = 2_000
-
-DURATION_BOUNDS = (
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-    120.0,
-    300.0,
-    600.0,
+from ghostllm import errors, jsonx
+from ghostllm.message import Exchange, Usage
+from ghostllm.observe import exposition, process
+from ghostllm.observe.exposition import (
+    OTHER,
+    Count,
+    Counters,
+    Family,
+    Histogram,
+    Histograms,
+    Readings,
+    Sample,
 )
-TTFT_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-LAG_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
-Labels = tuple[str, ...]
-Sample = tuple[dict[str, str], float]
+DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0,
+                   320.0, 640.0)  # fmt: skip
+FIRST_TOKEN_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0, 12.0, 25.0, 50.0, 100.0,
+                      300.0)  # fmt: skip
+KNOWN_LIMIT = 4096  # label combinations that are looked up in one step
 
-
-class Histogram:
-    """Observations in seconds, counted per bucket."""
-
-    __slots__ = ("bounds", "counts", "total")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(self.bounds, seconds)] += 1
-        self.total += seconds
+Key = tuple[str, str, str | None, int, str]
+"""Route, model as asked for, backend, status, key."""
 
 
-class Counters:
-    """A family of counters by label values."""
-
-    __slots__ = ("_series", "help", "labels", "name")
-
-    def __init__(self, name: str, help: str, labels: Labels) -> None:
-        self.name, self.help, self.labels = name, help, labels
-        self._series: dict[Labels, int] = {}
-
-    def add(self, values: Labels, amount: int = 1) -> None:
-        series = self._series
-        if values not in series and len(series) >= SERIES_LIMIT:
-            values = ("other",) * len(values)
-        series[values] = series.get(values, 0) + amount
-
-    def text(self, lines: list[str], classic: bool) -> None:
-        name = f"{self.name}_total"
-        _describe(lines, name if classic else self.name, self.help, "counter")
-        for values, count in self._series.items():
-            lines.append(f"{name}{_labels(zip(self.labels, values, strict=True))} {count}")
+def _codes(kind: type[errors.GhostError]) -> Iterator[str]:
+    if kind.code is not None:
+        yield kind.code
+    for narrower in kind.__subclasses__():
+        yield from _codes(narrower)
 
 
-class Histograms:
-    """A family of histograms by label values."""
+CODES = frozenset(_codes(errors.GhostError)) | {
+    "ok", "error", "cancelled", "open", "rate_limit_exceeded", "insufficient_quota", "server_error",
+}  # fmt: skip
+"""Outcomes and error codes that are labels; a backend may invent others."""
 
-    __slots__ = ("_series", "bounds", "help", "labels", "name")
 
-    def __init__(self, name: str, help: str, labels: Labels, bounds: tuple[float, ...]) -> None:
-        self.name, self.help, self.labels, self.bounds = name, help, labels, bounds
-        self._series: dict[Labels, Histogram] = {}
+class Series:
+    """All that one kind of finished request adds to."""
 
-    def at(self, values: Labels) -> Histogram:
-        histogram = self._series.get(values)
-        if histogram is None:
-            if len(self._series) >= SERIES_LIMIT:
-                values = ("other",) * len(values)
-            histogram = self._series.setdefault(values, Histogram(self.bounds))
-        return histogram
+    __slots__ = ("cached", "completion", "duration", "first_token", "labels", "prompt", "requests")
 
-    def text(self, lines: list[str], classic: bool) -> None:
-        _describe(lines, self.name, self.help, "histogram", unit="" if classic else "seconds")
-        for values, histogram in self._series.items():
-            pairs = list(zip(self.labels, values, strict=True))
-            running = 0
-            for bound, count in zip((*map(str, self.bounds), "+Inf"), histogram.counts, strict=True):
-                running += count
-                lines.append(f"{self.name}_bucket{_labels([*pairs, ('le', bound)])} {running}")
-            lines.append(f"{self.name}_sum{_labels(pairs)} {histogram.total!r}")
-            lines.append(f"{self.name}_count{_labels(pairs)} {running}")
+    def __init__(self, labels: tuple[str, str, str], requests: Count, tokens: tuple[Count, Count, Count],
+                 duration: Histogram, first_token: Histogram) -> None:  # fmt: skip
+        self.labels = labels
+        self.requests = requests
+        self.prompt, self.completion, self.cached = tokens
+        self.duration = duration
+        self.first_token = first_token
 
 
 class Metrics:
-    """All families. Gauges are asked when somebody reads."""
+    """model_name: the name of a model, given what a client called it (an alias, say); None if there is no
+    such model. Set it to have requests labelled that failed before they were tried anywhere.
+    """
 
     def __init__(self) -> None:
-        self.requests = Counters(
-            "ghostllm_requests", "Requests, by how they ended.", ("route", "model", "backend", "status")
+        self.in_flight = 0
+        self.model_name: Callable[[str], str | None] = lambda name: None
+        where = ("route", "model", "backend")
+        self._requests = Counters(
+            "ghostllm_requests",
+            "Requests by how they ended; status none: the client left before the answer.",
+            (*where, "status"),
         )
-        self.errors = Counters(
-            "ghostllm_request_errors", "Requests that failed, by what the client was told.", ("route", "code")
+        self._errors = Counters(
+            "ghostllm_request_errors",
+            "Requests that failed; outcome broken: inside the answer.",
+            (*where, "outcome", "code"),
         )
-        self.cancelled = Counters("ghostllm_cancelled_requests", "Requests whose client left.", ("route",))
-        self.tokens = Counters(
-            "ghostllm_tokens", "Tokens that backends reported.", ("direction", "model", "backend")
-        )
-        self.attempts = Counters(
-            "ghostllm_upstream_attempts", "Attempts on backends.", ("backend", "outcome")
-        )
-        self.duration = Histograms(
+        self._cancelled = Counters("ghostllm_cancelled", "Requests whose client left.", where)
+        self._duration = Histograms(
             "ghostllm_request_duration_seconds",
-            "From the request's head to the answer's end.",
-            ("route", "model"),
+            "From the request's head to the answer's last byte.",
+            where,
             DURATION_BOUNDS,
         )
-        self.first_token = Histograms(
+        self._first_token = Histograms(
             "ghostllm_time_to_first_token_seconds",
-            "From the request's head to the first content.",
-            ("model", "backend"),
-            TTFT_BOUNDS,
+            "From the request's head to a stream's first content.",
+            where,
+            FIRST_TOKEN_BOUNDS,
         )
-        self._lag = Histograms(
-            "ghostllm_event_loop_lag_seconds", "How late the event loop was.", (), LAG_BOUNDS
+        self._tokens = Counters(
+            "ghostllm_tokens",
+            "Tokens spent; cached ones are part of the prompt's.",
+            ("direction", "model", "backend", "key"),
+            unit="tokens",
+            limit=3000,
         )
-        self.loop_lag = self._lag.at(())
-        self.in_flight = 0
-        self._gauges: list[tuple[str, str, Callable[[], Iterable[Sample]]]] = []
+        self._attempts = Counters(
+            "ghostllm_upstream_attempts", "Tries on backends by how they ended.", ("backend", "outcome")
+        )
+        self._known: dict[Key, Series] = {}
+        self._families: list[Family] = [
+            self._requests, self._errors, self._cancelled, self._duration, self._first_token, self._tokens,
+            self._attempts,
+        ]  # fmt: skip
         self.gauge("ghostllm_requests_in_flight", "Requests being served.", lambda: [({}, self.in_flight)])
-        self.gauge("ghostllm_build_info", "Version.", lambda: [({"version": ghostllm.__version__}, 1)])
-        for name, help, read in process.GAUGES:
-            self.gauge(name, help, _one(read))
+        self._process_facts()
 
-    def gauge(self, name: str, help: str, read: Callable[[], Iterable[Sample]]) -> None:
-        self._gauges.append((name, help, read))
+    def __repr__(self) -> str:
+        return f"<Metrics in_flight={self.in_flight} combinations={len(self._known)}>"
 
-    def render(self, accept: bytes) -> tuple[str, bytes]:
-        """Content type and text; the classic format for who does not ask for OpenMetrics."""
-        classic = b"openmetrics" not in accept
-        lines: list[str] = []
-        for counters in (self.requests, self.errors, self.cancelled, self.tokens, self.attempts):
-            counters.text(lines, classic)
-        for histograms in (self.duration, self.first_token, self._lag):
-            histograms.text(lines, classic)
-        for name, help, read in self._gauges:
-            _describe(lines, name, help, "gauge")
-            lines += [f"{name}{_labels(labels.items())} {value!r}" for labels, value in read()]
-        cpu = process.cpu_seconds()
-        name = "process_cpu_seconds"
-        _describe(lines, f"{name}_total" if classic else name, "User and system time.", "counter")
-        lines.append(f"{name}_total {cpu!r}")
-        if not classic:
-            lines.append("# EOF")
-        return CLASSIC if classic else OPENMETRICS, ("\n".join(lines) + "\n").encode()
+    # --- what is shown
+
+    def add(self, family: Family) -> None:
+        """One more family; its name must be new and its labels bounded."""
+        self._families.append(family)
+
+    def gauge(self, name: str, help: str, read: Callable[[], Iterable[Sample]], *, unit: str = "") -> None:
+        """A value that is read when somebody asks. unit: the name ends in it."""
+        self.add(Readings(name, help, read, unit=unit))
+
+    def counter(self, name: str, help: str, read: Callable[[], Iterable[Sample]], *, unit: str = "") -> None:
+        """A total that is kept elsewhere. name: without `_total`."""
+        self.add(Readings(name, help, read, kind="counter", unit=unit))
+
+    def render(self, accept: bytes = b"") -> tuple[str, bytes]:
+        """Content type and text, for the request's Accept header."""
+        return exposition.page(self._families, accept)
+
+    def _process_facts(self) -> None:
+        build = {"version": ghostllm.__version__, "python": platform.python_version(), "json": jsonx.BACKEND}
+        self.add(Readings("ghostllm_build", "What runs here.", lambda: [(build, 1)], kind="info"))
+        self.counter(
+            "process_cpu_seconds", "User and system time.", _alone(process.cpu_seconds), unit="seconds"
+        )
+        self.gauge(
+            "process_resident_memory_bytes", "Memory in use.", _alone(process.resident_bytes), unit="bytes"
+        )
+        self.gauge("process_open_fds", "Open file descriptors.", _alone(process.open_descriptors))
+        self.gauge(
+            "process_max_fds", "Most file descriptors that may be open.", _alone(process.most_descriptors)
+        )
+        self.gauge("process_start_time_seconds", "When this process started, Unix time.",
+                   _alone(lambda: process.STARTED), unit="seconds")  # fmt: skip
+
+    # --- what is counted
+
+    def finished(self, exchange: Exchange) -> None:
+        """An exchange is over: its numbers."""
+        call = exchange.call
+        key = (exchange.route, "" if call is None else call.model, exchange.backend, exchange.status,
+               exchange.identity.key)  # fmt: skip
+        series = self._known.get(key)
+        if series is None:
+            series = self._find(key, exchange)
+        series.requests.value += 1
+        received, finished = exchange.received, exchange.finished
+        if finished is not None and exchange.route:  # how long a refusal takes tells nobody anything
+            series.duration.observe(finished - received)
+        if call is not None:
+            if call.stream and exchange.committed is not None:
+                series.first_token.observe(exchange.committed - received)
+            self._add_tokens(series, exchange.usage)
+            for attempt in exchange.attempts:
+                outcome = attempt.outcome if attempt.outcome in CODES else OTHER
+                self._attempts.series((attempt.backend, outcome)).value += 1
+        outcome = exchange.outcome
+        if outcome != "ok":
+            self._add_failure(series, exchange, outcome)
+
+    def _add_tokens(self, series: Series, usage: Usage) -> None:
+        if usage.prompt:
+            series.prompt.value += usage.prompt
+        if usage.completion:
+            series.completion.value += usage.completion
+        if usage.cached:
+            series.cached.value += usage.cached
+
+    def _add_failure(self, series: Series, exchange: Exchange, outcome: str) -> None:
+        if outcome == "cancelled":
+            self._cancelled.series(series.labels).value += 1
+        elif exchange.error is not None:
+            code = exchange.error.code
+            if code is None:
+                code = f"http_{exchange.error.status}"
+            elif code not in CODES:
+                code = OTHER
+            self._errors.series((*series.labels, outcome, code)).value += 1
+
+    def _find(self, key: Key, exchange: Exchange) -> Series:
+        route, asked, backend, status, user = key
+        model = self._model(asked, exchange) if exchange.call is not None else ""
+        labels = (route or OTHER, model, backend or "")
+        tokens = tuple(
+            self._tokens.series((direction, model, backend or "", user))
+            for direction in ("prompt", "completion", "cached")
+        )
+        series = Series(
+            labels,
+            self._requests.series((*labels, str(status) if status else "none")),
+            (tokens[0], tokens[1], tokens[2]),
+            self._duration.series(labels),
+            self._first_token.series(labels),
+        )
+        if model != OTHER:  # or clients could fill it with names they make up
+            if len(self._known) >= KNOWN_LIMIT:
+                self._known.clear()
+            self._known[key] = series
+        return series
+
+    def _model(self, asked: str, exchange: Exchange) -> str:
+        name = self.model_name(asked)
+        if name is not None:
+            return name
+        return asked if exchange.attempts else OTHER  # what has been tried exists, or did a moment ago
 
 
-def _one(read: Callable[[], float | None]) -> Callable[[], Iterable[Sample]]:
-    def sample() -> list[Sample]:
+def _alone(read: Callable[[], float | None]) -> Callable[[], Iterable[Sample]]:
+    """One value without labels; none where nobody knows it."""
+
+    def samples() -> list[Sample]:
         value = read()
         return [] if value is None else [({}, value)]
 
-    return sample
-
-
-def _describe(lines: list[str], name: str, help: str, kind: str, unit: str = "") -> None:
-    lines.append(f"# TYPE {name} {kind}")
-    if unit:
-        lines.append(f"# UNIT {name} {unit}")
-    lines.append(f"# HELP {name} {help}")
-
-
-def _labels(pairs: Iterable[tuple[str, str]]) -> str:
-    inner = ",".join(f'{name}="{_escaped(value)}"' for name, value in pairs)
-    return f"{{{inner}}}" if inner else ""
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return samples

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Awaitable, Callable
 
 from ghostllm.config.schema import BackendConfig
 from ghostllm.net.address import parse_origin
 from ghostllm.net.client import Client
 from ghostllm.net.pool import PoolStats
+from ghostllm.net.tls import Context
 from ghostllm.ports import Translator
 
 Learn = Callable[[], Awaitable[tuple[Translator, str] | None]]
@@ -29,7 +29,7 @@ class Upstream:
         url: str,
         translator: Translator,
         *,
-        tls: ssl.SSLContext | None,
+        tls: Context | None,
         wake: Wake | None = None,
         learn: Learn | None = None,
     ) -> None:

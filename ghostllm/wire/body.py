@@ -19,6 +19,7 @@ EXTENSIONS_LIMIT = 16 * 1024  # bytes of all extensions in one body: nobody uses
 TRAILER_LIMIT = 8192  # bytes of the whole trailer section
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:;" + VALUE + rb"*+)?)")
+_SHORT_SIZE = re.compile(rb"[0-9A-Fa-f]{1,3}")
 _SIZE_BEGINS = re.compile(rb"(?:[0-9A-Fa-f]{1,16}(?:;" + VALUE + rb"*+)?)?\r?")
 _TRAILER = re.compile(TOKEN + rb"++:" + VALUE + rb"*+")
 _TRAILER_BEGINS = re.compile(rb"(?:" + TOKEN + rb"++(?::" + VALUE + rb"*+)?)?\r?")
@@ -84,7 +85,7 @@ class _Sizes(dict[bytes, int]):
     __slots__ = ()
 
     def __missing__(self, line: bytes) -> int:
-        if len(line) > 3 or _SIZE_LINE.fullmatch(line) is None:
+        if _SHORT_SIZE.fullmatch(line) is None:
             return 0
         size = self[line] = int(line, 16)
         return size
@@ -134,7 +135,8 @@ class ChunkedReader:
         if self._pending:
             data = self._pending + data
             self._pending = b""
-        at, pieces = 0, []
+        pieces: list[bytes] = []
+        at = self._whole_chunks(data, pieces) if self._part is _Part.SIZE else 0
         while at < len(data) and not self.done:
             if self._part is _Part.DATA:
                 piece = data[at : at + self._left] if at or len(data) > self._left else data
@@ -154,6 +156,21 @@ class ChunkedReader:
         if self.done:
             self.rest = data[at:]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    @staticmethod
+    def _whole_chunks(data: bytes, pieces: list[bytes]) -> int:
+        """The chunks that lie whole at the beginning of `data` go to `pieces`; where the first other thing
+        begins.
+        """
+        at = 0
+        while True:
+            start = data.find(b"\r\n", at) + 2
+            size = _sizes[data[at : start - 2]] if start > 2 else 0
+            end = start + size
+            if not size or data[end : end + 2] != b"\r\n":
+                return at
+            pieces.append(data[start:end])
+            at = end + 2
 
     def _read_line(self, line: bytes) -> None:
         if self._part is _Part.SIZE:

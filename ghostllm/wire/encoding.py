@@ -3,84 +3,79 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from ghostllm.errors import BodyTooLarge, RequestError, UnsupportedMediaType
 from ghostllm.message import Body
-from ghostllm.wire.zstd import ZstdError, new_decompressor
 
-STEP = 1 << 16
-PIECE = 256
+LAYERS_LIMIT = 2  # encodings one over the other; more than one is legal and unheard of
+MEMBERS_LIMIT = 1024  # gzip members in one body
+STEP = 1 << 16  # bytes in and bytes out of one call, so that no rest is copied again and again
+
+Inflate = Callable[[memoryview], Iterator[bytes]]
 
 
 def decode_body(body: Body, encoding: bytes, limit: int) -> Body:
-    """The body without its encodings, at most `limit` bytes.
+    """The body without the encodings that a Content-Encoding field names, at most `limit` bytes; the same
+    object if it names none.
 
     Raises BodyTooLarge, RequestError (corrupt or cut short), UnsupportedMediaType (an encoding not known
     here).
     """
-    for name in reversed([part.strip(b" \t").lower() for part in encoding.split(b",")]):
-        if name in (b"identity", b""):
-            continue
-        decoder = _DECODERS.get(name)
-        if decoder is None:
-            accepted = ", ".join(sorted(known.decode() for known in _DECODERS))
-            raise UnsupportedMediaType(
-                f"content-encoding {name[:40].decode('latin-1')!r}; accepted: {accepted}"
-            )
-        body = decoder(body, limit)
+    names = [name.strip(b" \t") for name in encoding.lower().split(b",")]
+    names = [name for name in names if name not in (b"", b"identity")]
+    if len(names) > LAYERS_LIMIT:
+        raise UnsupportedMediaType(f"more than {LAYERS_LIMIT} content encodings, one over the other")
+    for name in reversed(names):
+        body = _inflated(body, _inflate(name), limit)
     return body
 
 
-def _gunzip(body: Body, limit: int) -> bytes:
+def _inflated(body: Body, inflate: Inflate, limit: int) -> bytearray:
+    out = bytearray()
+    for piece in inflate(memoryview(body)):
+        out += piece
+        if len(out) > limit:
+            raise BodyTooLarge(f"the body exceeds {limit} bytes")
+    return out
+
+
+def _inflate(name: bytes) -> Inflate:
+    if name == b"gzip" or name == b"x-gzip":
+        return _gunzip
+    from ghostllm.wire import zstd
+
+    if name == b"zstd" and zstd.inflate is not None:
+        return zstd.inflate
+    accepted = "gzip" if zstd.inflate is None else "gzip, zstd"
+    raise UnsupportedMediaType(f"content-encoding {name[:40].decode('latin-1')!r}; accepted: {accepted}")
+
+
+def _gunzip(data: memoryview) -> Iterator[bytes]:
     """One or several gzip members, one after the other (RFC 1952 2.2)."""
-    out = bytearray()
-    data: bytes = bytes(body)
-    if not data:
-        raise RequestError("the gzip body is empty")
-    try:
-        while data:
-            member = zlib.decompressobj(wbits=31)
-            while not member.eof:
-                piece = member.decompress(data, STEP)
-                out += piece
-                if len(out) > limit:
-                    raise BodyTooLarge(f"the body exceeds {limit} bytes")
-                data = member.unconsumed_tail if not member.eof else member.unused_data
-                if not member.eof and not piece and not data:
-                    raise RequestError("the gzip body is cut short")
-    except zlib.error as error:
-        raise RequestError(f"the gzip body is corrupt: {error}") from None
-    return bytes(out)
+    at = 0
+    for _ in range(MEMBERS_LIMIT):
+        member = zlib.decompressobj(wbits=31)
+        while not member.eof:
+            block = data[at : at + STEP]
+            if not block:
+                raise RequestError("the gzip body is cut short")
+            at += len(block)
+            yield from _inflate_block(member, block)
+        at -= len(member.unused_data)
+        if at == len(data):
+            return
+    raise RequestError(f"the gzip body has more than {MEMBERS_LIMIT} members")
 
 
-def _unzstd(body: Body, limit: int) -> bytes:
-    """One or several frames. Fed in small pieces, since the decompressor's output has no other bound: PIECE
-    bytes cannot unfold to more than a block (128 KiB) for each three of them (RFC 8878 3.1.1.2).
-    """
-    assert new_decompressor is not None
-    out = bytearray()
-    rest = memoryview(body)
-    frame = new_decompressor()
-    try:
-        while rest:
-            if frame.eof:
-                frame = new_decompressor()
-            piece, rest = bytes(rest[:PIECE]), rest[PIECE:]
-            while piece:
-                out += frame.decompress(piece)
-                if len(out) > limit:
-                    raise BodyTooLarge(f"the body exceeds {limit} bytes")
-                piece = frame.unused_data if frame.eof else b""
-                if piece:
-                    frame = new_decompressor()
-    except ZstdError as error:
-        raise RequestError(f"the zstd body is corrupt: {error}") from None
-    if not frame.eof:
-        raise RequestError("the zstd body is cut short")
-    return bytes(out)
-
-
-_DECODERS: dict[bytes, Callable[[Body, int], bytes]] = {b"gzip": _gunzip, b"x-gzip": _gunzip}
-if new_decompressor is not None:
-    _DECODERS[b"zstd"] = _unzstd
+def _inflate_block(member: zlib._Decompress, block: memoryview | bytes) -> Iterator[bytes]:
+    """All that `block` holds. While zlib keeps output back, its pieces are full."""
+    while not member.eof:
+        try:
+            piece = member.decompress(block, STEP)
+        except zlib.error as error:
+            raise RequestError(f"the gzip body is corrupt: {error}") from None
+        yield piece
+        block = member.unconsumed_tail
+        if not block and len(piece) < STEP:
+            return

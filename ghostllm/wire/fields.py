@@ -102,7 +102,7 @@ def field_block(fields: Pairs) -> bytes:
     block = b"".join([b"%b: %b\r\n" % field for field in fields])
     # A value with a whole field line inside matches too, but then there are more lines than fields.
     if _BLOCK.fullmatch(block) is None or block.count(b"\n") != len(fields):
-        raise ValueError("a header field whose name is no token or whose value has a control character")
+        raise ValueError("a line break, a control character or a name that is no token in a header field")
     return block
 
 

@@ -40,7 +40,7 @@ SINGLE = frozenset(
 
 _USUAL_START = re.compile(rb"([A-Z]{1,20}) (" + TARGET.pattern + rb") HTTP/1\.([01])")
 _UPSTREAM_START = re.compile(TOKEN + rb"+ " + TARGET.pattern + rb" HTTP/1\.1")
-_START_BEGINS = re.compile(rb"[!-~]*+(?: [!-~]*+(?: [!-~]*+)?)?\r?")
+_START_BEGINS = re.compile(rb"(?:[!-~]++(?: (?:[!-~]++(?: [!-~]*+)?)?)?)?\r?")
 _CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 

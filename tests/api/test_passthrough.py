@@ -217,6 +217,55 @@ def test_the_model_is_called_as_the_client_called_it():
     assert out == event({"content": "c"}, model='al"ias')
 
 
+@settings(deadline=None)
+@given(st.lists(st.text(max_size=12), min_size=4), st.booleans(), st.booleans(), st.data())
+def test_any_text_passes_and_what_follows_it_is_still_seen(texts, wants, padded, data):
+    """Texts in a row, where the server repeats everything else, then an event that differs in one thing."""
+
+    def write(delta, finish=None, usage=None):
+        padding = {"obfuscation": data.draw(st.text("aBc123", max_size=5))} if padded else {}
+        return event(delta, finish, usage=usage, **padding)
+
+    name = data.draw(st.sampled_from(["m", "alias"]))
+    reader = answer(model=name, wants=wants)
+    for text in texts:
+        piece = write({"content": text})
+        expected = {**loads(piece[6:]), "model": name}
+        if not wants:
+            del expected["usage"]
+        out = reader.feed(piece)
+        assert loads(out[6:]) == expected and (out is piece) == (name == "m" and wants)
+    last = write({"content": texts[0]}, "length", {"prompt_tokens": 3})
+    assert loads(reader.feed(last)[6:])["choices"][0]["finish_reason"] == "length"
+    assert reader.complete and reader.usage.prompt == 3
+    with pytest.raises(UpstreamAnswered):
+        reader.feed(write({"content": texts[0]})[:-3] + b',"error":"x"}\n\n')
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"finish_reason":null', b'"finish_reason":"stop"'),
+        (b'"content":"five"', b'"content":"fi\\"'),
+        (b'"content":"five"', b'"content":"fi'),
+        (b'"content":"five"', b'"content":"fi\nve"'),
+        (b"}]", b"}"),
+        (b"}\n\n", b"\n\n"),
+    ],
+)
+def test_an_event_like_the_others_but_for_its_end_is_not_waved_through(old, new):
+    reader = answer()
+    for text in ("one", "two", "three", "four"):
+        reader.feed(event({"content": text}))
+    odd = event({"content": "five"}).replace(old, new)
+    assert odd != event({"content": "five"})
+    try:
+        reader.feed(odd)
+    except UpstreamProtocolError:
+        return
+    assert reader.complete
+
+
 def test_a_model_inside_something_else_is_not_renamed():
     reader = answer(model="alias")
     out = reader.feed(event({"content": "a", "x": {"model": "m"}}))
@@ -289,13 +338,13 @@ def test_a_finish_reason_among_nulls_is_seen():
 
 
 MALFORMED = {
+    "not JSON": b"data: {nonsense}\n\n",
     "cut inside the text": b'data: {"id":"c1","choices":[{"index":0,"delta":{"content":"Hel\n\n',
     "cut after a brace": b'data: {"id":"c1","choices":[{"index":0,"delta":{"content":"Hel"}\n\n',
     "not an object": b"data: [1]\n\n",
     "a page": b"<html>\n\n<body>Bad gateway</body></html>\n\n",
 }
 AT_FIRST = {
-    "not JSON": b"data: {nonsense}\n\n",
     "choices of nothing": b'data: {"choices":[5]}\n\n',
     "two models": b'data: {"choices":[],"model":"x","model":"y"}\n\n',
 }

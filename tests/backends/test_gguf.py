@@ -48,8 +48,10 @@ class Bench:
 
     def runner(self, pace: Pace = QUICK, **config: object) -> GgufRunner:
         settings = {"name": "tiny", "kind": "gguf", "path": str(self.model), "load_timeout": 20.0} | config
-        note = lambda level, line: self.log.append((level, line))  # noqa: E731
-        return GgufRunner(BackendConfig(**settings), note, pace, str(self.engine))
+        return GgufRunner(BackendConfig(**settings), self._note, pace, str(self.engine))
+
+    def _note(self, level: str, line: str) -> None:
+        self.log.append((level, line))
 
     def starts(self) -> list[dict[str, object]]:
         file = self.folder / "starts"
@@ -488,7 +490,7 @@ def test_output_goes_to_the_log_with_levels_and_bounded_lines(bench):
 
 # --- engines
 
-CHOOSE = "from ghostllm.backends.gguf import choose_engine; print(choose_engine())"
+CHOOSE = "from ghostllm.backends.gguf_child import choose_engine; print(choose_engine())"
 
 
 @pytest.mark.parametrize("there", [True, False])

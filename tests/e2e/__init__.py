@@ -1,1 +1,1 @@
-"""The gateway as its users meet it: a process on a port, fake upstream processes behind it, bytes in between."""
+"""The gateway as its users meet it: a process on a port, fake upstreams behind it, bytes in between."""

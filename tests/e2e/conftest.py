@@ -1,4 +1,4 @@
-"""One gateway in front of one fake of each kind, shared by the whole run; each test finds the fakes as new."""
+"""One gateway in front of one fake of each kind, shared by the run; each test finds the fakes as new."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ def settings(fakes: Fakes) -> Settings:
             {"name": "renamed", "targets": [{"backend": "primary", "model": "upstream-name"}]},
             {"name": "hasty", "targets": primary, "timeouts": hasty},
             {"name": "hasty-pair", "targets": both, "timeouts": hasty},
+            {"name": "brief-pair", "targets": both, "timeouts": {"total": 0.5}},
             {"name": "tuned", "targets": primary, "defaults": {"temperature": 0.5}, "forced": {"seed": 7}},
             *({"name": kind, "targets": [{"backend": kind}]} for kind in KINDS),
         ],

@@ -16,7 +16,7 @@ from tests.e2e.conftest import KINDS, Fakes
 from tests.fakes.behaviour import TEXT
 from tests.fakes.fake import Fake
 from tests.fakes.gateway import Gateway
-from tests.fakes.raw import Answer
+from tests.fakes.raw import Answer, request
 
 WHOLE = "".join(TEXT)
 EVERY = ["m", *KINDS]
@@ -66,7 +66,7 @@ def test_before_the_first_byte_the_next_target_answers(
 ) -> None:
     fakes.primary.script({**EITHER_WAY[fault], "times": None})
     assert content(gateway.chat("pair", stream=stream)) == WHOLE
-    # A connection that had been used before and dies without a byte was stale: that does not count as an attempt.
+    # A used connection that dies without a byte was stale: that does not count as an attempt.
     stale = fault in ("reset", "closed")
     assert len(fakes.primary.calls) in ((1, 2) if stale else (1,))
     assert len(fakes.second.calls) == 1
@@ -98,8 +98,9 @@ def test_a_stream_over_its_time_limit_moves_on(gateway: Gateway, fakes: Fakes, f
 
 
 def test_a_whole_answer_over_its_time_limit_moves_on(gateway: Gateway, fakes: Fakes) -> None:
+    """Its head comes when all of it is computed, so before the head only the total limit counts."""
     fakes.primary.script({"hang": True}, {"cut_after_bytes": 9, "fault": "stall"})
-    assert content(gateway.chat("hasty-pair")) == WHOLE
+    assert content(gateway.chat("brief-pair")) == WHOLE
     assert content(gateway.chat("hasty-pair")) == WHOLE
     assert [fakes.primary.ended(number).outcome for number in (0, 1)] == ["gone", "gone"]
 
@@ -164,7 +165,9 @@ def test_after_the_first_token_no_other_target_is_asked(gateway: Gateway, fakes:
     assert not fakes.second.calls
 
 
-def test_a_fault_in_the_same_read_as_the_first_token_is_still_before_it(gateway: Gateway, fakes: Fakes) -> None:
+def test_a_fault_in_the_same_read_as_the_first_token_is_still_before_it(
+    gateway: Gateway, fakes: Fakes
+) -> None:
     """Nothing has gone to the client yet, so it gets a whole answer after all."""
     body = 'data: {"id":"x","choices":[{"index":0,"delta":{"content":"half"}}]}\n\ndata: <p>oops</p>\n\n'
     fakes.primary.script({"body": body, "content_type": "text/event-stream", "together": True})
@@ -289,8 +292,10 @@ def test_no_other_target_is_asked_after_a_400(gateway: Gateway, fakes: Fakes) ->
 TOO_LONG: dict[str, dict[str, Any]] = {
     "m": {"code": "context_length_exceeded", "message": "This model's maximum context length is 10 tokens."},
     "vllm": {"message": "This model's maximum context length is 2048 tokens. However, you requested 9000"},
-    "llamacpp": {"body": '{"error":{"code":400,"message":"the request exceeds the available context size, try'
-                         ' increasing it","type":"exceed_context_size_error","n_prompt_tokens":90,"n_ctx":64}}'},
+    "llamacpp": {
+        "body": '{"error":{"code":400,"message":"the request exceeds the available context size, try'
+                ' increasing it","type":"exceed_context_size_error","n_prompt_tokens":90,"n_ctx":64}}'
+    },
 }  # fmt: skip
 
 
@@ -354,7 +359,5 @@ def test_a_drip_is_put_together(gateway: Gateway, fakes: Fakes) -> None:
 
 
 def _chat(model: str, *, stream: bool = True) -> bytes:
-    from tests.fakes.raw import request
-
     body = b'{"model":"%b","messages":[{"role":"user","content":"Hi"}],"stream":%b}'
     return request("POST", "/v1/chat/completions", body % (model.encode(), b"true" if stream else b"false"))

@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.conftest import Fakes, settings
 from tests.fakes.fake import until
 from tests.fakes.gateway import Gateway
+from tests.fakes.raw import ask
 
 ALL, SOME = "sk-all-0123456789abcdef", "sk-some-0123456789abcdef"
 
@@ -47,7 +48,8 @@ def test_keys_open(locked: Gateway, fakes: Fakes) -> None:
 
 
 @pytest.mark.parametrize("wrong", [
-    None, "", "Bearer", "Bearer ", "Bearer wrong", f"Bearer {ALL}x", f"Bearer {ALL[:-1]}", f"Bearer {ALL.upper()}",
+    None, "", "Bearer", "Bearer ", "Bearer wrong", f"Bearer {ALL}x", f"Bearer {ALL[:-1]}",
+    f"Bearer {ALL.upper()}",
     f"Basic {ALL}", "Bearer " + hashlib.sha256(SOME.encode()).hexdigest(),
     "Bearer sha256:" + hashlib.sha256(SOME.encode()).hexdigest(), "Bearer env:TEST_KEY_ALL", "Bearer é",
 ])  # fmt: skip
@@ -139,6 +141,4 @@ def test_listening_beyond_this_machine_without_keys_is_refused(started: Fakes) -
         assert "--insecure" in gateway.log and "keys" in gateway.log
     with Gateway(everywhere, arguments=("--insecure",)) as gateway:
         port = gateway.address.rpartition(":")[2]
-        from tests.fakes import raw
-
-        assert raw.ask(f"127.0.0.1:{port}", "GET", "/health").status == 200
+        assert ask(f"127.0.0.1:{port}", "GET", "/health").status == 200

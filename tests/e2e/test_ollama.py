@@ -94,10 +94,15 @@ def test_an_unknown_model_there_is_a_404_here(gateway: Gateway, fakes: Fakes) ->
     assert (answer.status, answer.error["code"]) == (404, "model_not_found")
 
 
-def test_a_prompt_too_long(gateway: Gateway, fakes: Fakes) -> None:
-    fakes.ollama.script(
-        {"status": 400, "message": "prompt too long; exceeded max context length by 42 tokens"}
-    )
+@pytest.mark.parametrize(
+    "words",
+    [
+        "the input length exceeds the context length",
+        "prompt too long; exceeded max context length by 42 tokens",
+    ],
+)
+def test_a_prompt_too_long(gateway: Gateway, fakes: Fakes, words: str) -> None:
+    fakes.ollama.script({"status": 400, "message": words})
     answer = gateway.chat("ollama")
     assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
 

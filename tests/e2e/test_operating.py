@@ -104,7 +104,9 @@ def test_metrics_parse(gateway: Gateway, accept: str) -> None:
 
 def test_metrics_count(gateway: Gateway, fakes: Fakes) -> None:
     def count(samples: Samples) -> list[float]:
-        tokens = [total(samples, "tokens_total", direction=way, model="m") for way in ("prompt", "completion")]
+        tokens = [
+            total(samples, "tokens_total", direction=way, model="m") for way in ("prompt", "completion")
+        ]
         return [total(samples, "requests_total", model="m", status="200"), *tokens]
 
     before = count(metrics(gateway))
@@ -127,9 +129,8 @@ def test_metrics_are_bounded_against_made_up_names(gateway: Gateway) -> None:
 
 
 def test_in_flight_returns_to_zero(gateway: Gateway, fakes: Fakes) -> None:
-    fakes.primary.script(
-        {"fault": "stall", "at": 1}, {"status": 400}, {"fault": "rst", "at": 1}, {"hang": True}
-    )
+    stall, hang = {"fault": "stall", "at": 1}, {"hang": True}
+    fakes.primary.script(stall, {"status": 400}, {"status": 500, "times": 3}, hang)
     with gateway.open() as one, gateway.open() as two:
         one.send(request("POST", CHAT, STREAM))
         one.read_until(b"Hello")

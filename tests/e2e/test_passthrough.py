@@ -9,11 +9,12 @@ import pytest
 from tests.e2e.conftest import Fakes
 from tests.fakes.behaviour import TEXT
 from tests.fakes.gateway import Gateway
-from tests.fakes.raw import request
+from tests.fakes.raw import Raw, request
 
 ODD = (
     b'{ "zzz_unknown" : {"a":[1,2.50,1e3]},\n\t"model":"m", "messages" : [ {"role":"user","content":"\\u00fc'
-    b' \xc3\xbc \\ud83d\\ude42","name":"x" } ] , "temperature":0.10,"stream" :false, "big":12345678901234567890 }'
+    b' \xc3\xbc \\ud83d\\ude42","name":"x" } ] , "temperature":0.10,"stream" :false,'
+    b' "big":12345678901234567890 }'
 )
 """Spaces, escapes, number forms, an unknown member, one beyond 64 bits: what a rebuilt body would lose."""
 
@@ -49,7 +50,8 @@ def test_defaults_and_forced_parameters(gateway: Gateway, fakes: Fakes) -> None:
     '{"id":"x","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":'
     '{"role":"assistant","content":"a","novel":{"b":[1.50]}},"finish_reason":"stop","extra":null}],'
     '"usage":{"prompt_tokens":1,"completion_tokens":0,"total_tokens":1},"kv_transfer_params":null}',
-    '{\n  "choices" : [ {"message":{"content":"\\u00fc","role":"assistant"},"finish_reason":"stop","index":0} ] }\n',
+    '{\n  "choices" : [ {"message":{"content":"\\u00fc","role":"assistant"},"finish_reason":"stop"'
+    ',"index":0} ] }\n',
 ])  # fmt: skip
 def test_the_whole_answer_is_byte_exact(gateway: Gateway, fakes: Fakes, body: str) -> None:
     for framing in ({}, {"framing": "close"}, {"whole_chunked": True, "drip": 7}):
@@ -65,7 +67,10 @@ def test_the_whole_answer_is_byte_exact(gateway: Gateway, fakes: Fakes, body: st
 ])  # fmt: skip
 def test_the_stream_is_byte_exact(gateway: Gateway, fakes: Fakes, form: dict[str, object]) -> None:
     """However the backend cuts its writes; the same request made directly is the measure."""
-    body = b'{"model":"m","messages":[{"role":"user","content":"Hi"}],"stream":true,"stream_options":{"include_usage":true}}'
+    body = (
+        b'{"model":"m","messages":[{"role":"user","content":"Hi"}],"stream":true,'
+        b'"stream_options":{"include_usage":true}}'
+    )
     fakes.primary.script({"usage": "always", **form}, {"usage": "always", **form})
     through = gateway.ask("POST", "/v1/chat/completions", body)
     assert fakes.primary.call().body == body
@@ -76,8 +81,6 @@ def test_the_stream_is_byte_exact(gateway: Gateway, fakes: Fakes, form: dict[str
 
 
 def _direct(fakes: Fakes, body: bytes) -> list[bytes]:
-    from tests.fakes.raw import Raw
-
     with Raw(fakes.primary.address) as raw:
         return [raw.ask(request("POST", "/v1/chat/completions", body)).body]
 
@@ -129,8 +132,9 @@ def test_usage_in_any_place_is_counted(gateway: Gateway, fakes: Fakes, usage: st
 
 
 def test_zero_stays_zero(gateway: Gateway, fakes: Fakes) -> None:
-    body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 3, "completion_tokens": 0, "total_tokens": 3}}  # fmt: skip
+    choice = {"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 3, "completion_tokens": 0, "total_tokens": 3}
+    body = {"choices": [choice], "usage": usage}
     fakes.primary.script({"body": json.dumps(body)})
     assert gateway.chat("m").json()["usage"]["completion_tokens"] == 0
 
@@ -145,7 +149,7 @@ def test_bytes_after_done_are_dropped(gateway: Gateway, fakes: Fakes) -> None:
 
 
 def test_a_character_split_between_reads_arrives_whole(gateway: Gateway, fakes: Fakes) -> None:
-    fakes.primary.script({"drip": 1, "drip_delay": 0.0005, "tokens": ["ü🙂", "é"]})
+    fakes.primary.script({"drip": 1, "drip_delay": 0.0001, "tokens": ["ü🙂", "é"]})
     assert gateway.chat("m", stream=True).text == "ü🙂é"
 
 

@@ -89,9 +89,9 @@ class Behaviour:
     at: int = 0
     fault: str | None = None
     """stall: silence until the client goes. wait: nothing but the gate below. fin, rst: the connection ends.
-    bad_chunk: a chunk size that is none. bad_json: an event whose JSON breaks off. bad_event: bytes that are no
-    event. error: an error object in the stream, then the end. oversized: one event of `size` bytes. end: the
-    body ends soundly there, without finish reason and terminator.
+    bad_chunk: a chunk size that is none. bad_json: an event whose JSON breaks off. bad_event: bytes that are
+    no event. error: an error object in the stream, then the end. oversized: one event of `size` bytes. end:
+    the body ends soundly there, without finish reason and terminator.
     """
     fault_gate: str = ""
     """Before the fault, wait until this name is released: a test can make sure that what came before it has

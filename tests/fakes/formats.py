@@ -1,4 +1,4 @@
-"""Byte-true answers of OpenAI and of the servers that speak its API, as seen on the wire (dialects.md §1, §5)."""
+"""Byte-true answers of OpenAI and of the servers that speak its API, as they are seen on the wire."""
 
 from __future__ import annotations
 

@@ -58,8 +58,9 @@ class Gateway:
         clean |= {"PYTHONUNBUFFERED": "1", **(environment or {})}
         if pure:
             clean["GHOSTLLM_PURE"] = "1"
+        command = [sys.executable, "-m", "ghostllm", "serve", "--config", str(path), "--log-format", "json"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ghostllm", "serve", "--config", str(path), "--log-format", "json", *arguments],
+            [*command, *arguments],
             cwd=ROOT, env=clean, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
         self.lines: list[str] = []

@@ -74,8 +74,10 @@ def whole(operation: str, request: dict[str, Any], b: Behaviour) -> bytes:
             message["thinking"] = b.reasoning
         if b.tool_calls:
             message["tool_calls"] = [
-                part["message"]["tool_calls"][0] for part in _messages(operation, b) if "tool_calls" in part["message"]
-            ]  # fmt: skip
+                part["message"]["tool_calls"][0]
+                for part in _messages(operation, b)
+                if "tool_calls" in part["message"]
+            ]
     return compact(answer)
 
 
@@ -89,8 +91,8 @@ def tags(names: list[str]) -> bytes:
     return compact(
         {
             "models": [
-                {"name": name, "model": name, "modified_at": CREATED_AT, "size": 270_898_672, "digest": DIGEST,
-                 "details": details, "capabilities": ["completion", "tools"]}
+                {"name": name, "model": name, "modified_at": CREATED_AT, "size": 270_898_672,
+                 "digest": DIGEST, "details": details, "capabilities": ["completion", "tools"]}
                 for name in names
             ]
         }

@@ -10,7 +10,7 @@ from tests.fakes.behaviour import Behaviour
 
 
 class Step(NamedTuple):
-    """do: send (data), sleep (seconds), wait (for the gate `name`), stall, fin, rst. token: this send is one."""
+    """do: send (data), sleep (seconds), wait (for the gate `name`), stall, fin, rst. token: this is one."""
 
     do: str
     data: bytes = b""
@@ -23,8 +23,15 @@ class Step(NamedTuple):
 
 SERVERS = {"openai": "cloudflare", "vllm": "uvicorn", "transformers": "uvicorn", "llamacpp": "llama.cpp",
            "lmstudio": "Express", "ollama": ""}  # fmt: skip
-OPERATIONS = {"/v1/chat/completions": "chat", "/v1/completions": "completions", "/v1/embeddings": "embeddings",
-              "/api/chat": "chat", "/api/generate": "generate", "/api/embed": "embed"}  # fmt: skip
+ENDS = ("stall", "fin", "rst")
+OPERATIONS = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completions",
+    "/v1/embeddings": "embeddings",
+    "/api/chat": "chat",
+    "/api/generate": "generate",
+    "/api/embed": "embed",
+}
 
 
 def plan(kind: str, number: int, path: str, request: dict[str, Any], b: Behaviour) -> list[Step]:
@@ -44,12 +51,12 @@ def plan(kind: str, number: int, path: str, request: dict[str, Any], b: Behaviou
     chunked = b.framing == "chunked" and length is None
     head = _head(kind, b, b.content_type or content_type, length, chunked)
     framed = [_chunk(step) if chunked else step for step in body]
-    if chunked and (not framed or framed[-1].do == "send"):
+    if chunked and not (framed and framed[-1].do in ENDS):
         framed.append(Step("send", b"0\r\n\r\n"))
     if b.cut_after_bytes is not None:
         framed = _cut(framed, b)
     answer = [Step("send", head, framed=False), *framed]
-    if framed and framed[-1].do != "send":
+    if framed and framed[-1].do in ENDS:
         return steps + _written(answer, b)
     return steps + _written(answer, b) + _after(b, close=b.framing == "close")
 

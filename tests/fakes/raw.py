@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ def request(
     method: str,
     target: str,
     body: bytes | None = None,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str | None] | None = None,
     *,
     minor: int = 1,
 ) -> bytes:
@@ -129,7 +130,7 @@ class Raw:
         return bool(data)
 
     def read_until(self, mark: bytes) -> bytes:
-        """Everything up to and with `mark`, which stays unread for `answer`. Fails if the stream ends before."""
+        """Everything up to and with `mark`, which stays unread for `answer`. Fails if the end comes first."""
         while mark not in self._buffer:
             assert self._more(), f"{mark!r} never came: {self._buffer!r}"
         return self._buffer[: self._buffer.index(mark) + len(mark)]

@@ -1,7 +1,7 @@
-"""A fake LLM server: `python -m tests.fakes.upstream --kind openai [--host 127.0.0.1] [--port 0] [--model NAME]…`
+"""A fake LLM server: `python -m tests.fakes.upstream --kind openai [--host ADDR] [--port 0] [--model NAME]…`
 
-Prints one JSON line {"address", "control"} and serves until its standard input ends, so that it never outlives
-the test run that started it. The control port takes and gives JSON: see `Control`.
+Prints one JSON line {"address", "control"} and serves until its standard input ends, so that it never
+outlives the test run that started it. The control port takes and gives JSON: see `Control`.
 """
 
 from __future__ import annotations
@@ -77,8 +77,13 @@ class Fake:
         kind = self.kind
         pages: dict[str, bytes] = {"/health": b'{"status":"ok"}'}
         if kind == "ollama":
-            pages = {"/": b"Ollama is running", "/api/version": b'{"version":"0.33.0"}', "/api/ps": b'{"models":[]}',
-                     "/api/tags": ollama_formats.tags(self.models), "/api/show": ollama_formats.show()}  # fmt: skip
+            pages = {
+                "/": b"Ollama is running",
+                "/api/version": b'{"version":"0.33.0"}',
+                "/api/ps": b'{"models":[]}',
+                "/api/tags": ollama_formats.tags(self.models),
+                "/api/show": ollama_formats.show(),
+            }
         else:
             pages["/v1/models"] = formats.models(kind, self.models)
         if kind == "vllm":

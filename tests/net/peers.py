@@ -1,18 +1,18 @@
-"""Peers for the tests of `net`: an application that echoes, and upstreams that say what they are told, byte for byte."""
+"""Peers for the tests of `net`: an application that echoes, and upstreams that say what they are told."""
 
 import asyncio
 import contextlib
 
 from ghostllm.config.schema import Limits, Server, ServerTimeouts
 from ghostllm.errors import GhostError
-from ghostllm.message import Exchange
+from ghostllm.message import Exchange, Request
 from ghostllm.net.server import Server as NetServer
 
 TEXT = ((b"content-type", b"text/plain"),)
 
 
 class Echo:
-    """An application: answers with what it got. `/stream` streams, `/slow` waits for `release`, `/boom` fails."""
+    """An application: answers with what it got. `/stream` streams, `/slow` waits for `release`."""
 
     def __init__(self):
         self.opened, self.closed_exchanges, self.cancelled = [], [], 0
@@ -28,10 +28,7 @@ class Echo:
         return exchange, self.answer
 
     def malformed(self, error, peer, now):
-        exchange = Exchange.__new__(Exchange)
-        from ghostllm.message import Request
-
-        exchange.__init__(Request("-", "-", {}), "id", now)
+        exchange = Exchange(Request("-", "-", {}), "id", now)
         exchange.error = error
         return exchange
 
@@ -134,5 +131,7 @@ async def read_answer(reader):
 async def until(condition, seconds=5.0):
     """Waits for something that is bound to happen."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while True:
+            if condition():
+                return
             await asyncio.sleep(0.005)

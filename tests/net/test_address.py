@@ -10,7 +10,11 @@ from ghostllm.net.address import Origin, is_loopback, parse_origin, peer_name, s
     [
         ("http://127.0.0.1:11434", Origin(False, "127.0.0.1", 11434), "127.0.0.1:11434"),
         ("http://gpu-box/v1/", Origin(False, "gpu-box", 80, "/v1"), "gpu-box"),
-        ("https://api.example.com/api/v1", Origin(True, "api.example.com", 443, "/api/v1"), "api.example.com"),
+        (
+            "https://api.example.com/api/v1",
+            Origin(True, "api.example.com", 443, "/api/v1"),
+            "api.example.com",
+        ),
         ("http://[::1]:8000", Origin(False, "::1", 8000), "[::1]:8000"),
     ],
 )

@@ -4,7 +4,13 @@ import asyncio
 
 import pytest
 
-from ghostllm.errors import UpstreamConnectError, UpstreamCut, UpstreamError, UpstreamProtocolError, UpstreamTimeout
+from ghostllm.errors import (
+    UpstreamConnectError,
+    UpstreamCut,
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+)
 from ghostllm.message import UpstreamRequest
 from ghostllm.net import loop
 from ghostllm.net.address import Origin
@@ -106,7 +112,10 @@ def test_the_request_as_it_arrives_and_the_connection_is_reused():
         (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",),
         (b"HTTP/1.1 200 OK\r\ncontent-le", b"ngth: 5\r\n\r\nhe", b"llo"),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3\r", b"\nllo\r\n0\r\n\r\n"),
-        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nlink: x\r\n\r\n", b"HTTP/1.1 200\r\ncontent-length: 5\r\n\r\nhello"),
+        (
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nlink: x\r\n\r\n",
+            b"HTTP/1.1 200\r\ncontent-length: 5\r\n\r\nhello",
+        ),
     ],
 )
 def test_answers_in_every_framing(parts):
@@ -136,10 +145,16 @@ def test_an_answer_that_ends_with_its_connection():
         (says(then="close"), UpstreamError),
         (says(then="reset"), UpstreamError),
         (says(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", then="close"), UpstreamCut),
-        (says(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n", then="reset"), UpstreamCut),
+        (
+            says(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n", then="reset"),
+            UpstreamCut,
+        ),
         (says(b"SSH-2.0-OpenSSH\r\n\r\n"), UpstreamProtocolError),
         (says(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"), UpstreamProtocolError),
-        (says(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n"), UpstreamProtocolError),
+        (
+            says(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n"),
+            UpstreamProtocolError,
+        ),
         (says(b"HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n"), UpstreamProtocolError),
         (says(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 70_000), UpstreamProtocolError),
     ],

@@ -78,7 +78,11 @@ class PoolMachine(RuleBasedStateMachine):
     @invariant()
     def counts_agree(self):
         stats = self.pool.stats
-        assert (stats.idle, stats.active, stats.waiting) == (len(self.idle), len(self.busy), len(self.waiting))
+        assert (stats.idle, stats.active, stats.waiting) == (
+            len(self.idle),
+            len(self.busy),
+            len(self.waiting),
+        )
         assert stats.idle + stats.active <= LIMIT
 
 

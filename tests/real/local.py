@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import re
 import threading
 from collections.abc import Coroutine
 from typing import Any
@@ -54,6 +55,12 @@ class LlamaCpp:
     @property
     def busy(self) -> int:
         return sum(slot["is_processing"] for slot in self.look("/slots"))
+
+    @property
+    def released(self) -> list[int]:
+        """For each request that has ended: the tokens in its slot."""
+        found = [re.search(r"stop processing: n_tokens = (\d+)", line) for line in list(self.lines)]
+        return [int(one[1]) for one in found if one]
 
     def close(self) -> None:
         self._do(self.runner.stop())

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import openai
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from tests.fakes import raw
 from tests.fakes.fake import until
 from tests.fakes.gateway import Gateway
-from tests.real.contract import COUNT, Contract, Real
+from tests.real.contract import COUNT, SUM, Contract, Real
 from tests.real.local import MODEL, LlamaCpp, require
 
 pytestmark = pytest.mark.real
@@ -40,9 +41,7 @@ class TestEmbedded(Contract):
 
 
 def child_of(gateway: Gateway) -> int:
-    ready = [
-        re.search(r"ready after .* process (\d+)", record.get("event", "")) for record in gateway.records
-    ]
+    ready = [re.search(r"ready after .* process (\d+)", record.get("line", "")) for record in gateway.records]
     return int([found[1] for found in ready if found][-1])
 
 
@@ -107,29 +106,43 @@ def before(server: LlamaCpp) -> Iterator[Real]:
 
 
 def test_a_server_of_somebody_else_serves_the_same(before: Real) -> None:
-    assert "Paris" in before.chat(max_tokens=40).choices[0].message.content
+    assert "4" in before.chat(messages=SUM, max_tokens=40).choices[0].message.content
     assert [model.id for model in before.sdk.models.list()] == ["smollm2"]
 
 
+LONG = {"model": "smollm2", "prompt": COUNT, "max_tokens": 1800, "temperature": 0, "ignore_eos": True}
+
+
 def test_a_client_that_leaves_a_stream_frees_the_slot(before: Real, server: LlamaCpp) -> None:
+    released = len(server.released)
     stream = before.complete(COUNT, stream=True, max_tokens=1800, extra_body={"ignore_eos": True})
     next(stream)
     assert server.busy == 1
     stream.close()
     until(lambda: server.busy == 0, "the slot is idle again", 1)
-    assert generated(server) < 1000
+    until(lambda: len(server.released) > released, "llama.cpp has let go")
+    assert server.released[-1] < 1000
 
 
 def test_a_client_that_leaves_before_a_whole_answer_frees_the_slot(before: Real, server: LlamaCpp) -> None:
-    body = {"model": "smollm2", "prompt": COUNT, "max_tokens": 1800, "temperature": 0, "ignore_eos": True}
+    """Seen in its log alone: llama.cpp (b11549) looks after the connection only when nobody else has asked it
+    anything for a second, so looking at /slots would keep it from looking.
+    """
+    released = len(server.released)
     with before.gateway.open() as client:
-        client.send(raw.request("POST", "/v1/completions", json.dumps(body).encode()))
+        client.send(raw.request("POST", "/v1/completions", json.dumps(LONG).encode()))
         until(lambda: server.busy == 1, "the model computes")
-    until(lambda: server.busy == 0, "the slot is idle again", 1)
-    assert generated(server) < 1000
+    until(lambda: len(server.released) > released, "llama.cpp has let go")
+    assert server.released[-1] < 1000
 
 
-def generated(server: LlamaCpp) -> int:
-    """Tokens in the slot when the last request ended: what llama.cpp says when it lets go."""
-    released = [re.search(r"stop processing: n_tokens = (\d+)", line) for line in server.lines]
-    return int([found[1] for found in released if found][-1])
+def test_a_full_house_does_not_keep_health_checks_out(server: LlamaCpp) -> None:
+    """Each open connection holds one of llama.cpp's threads; of its own accord it has too few to answer."""
+    origin, prefix = server.url.removeprefix("http://").removesuffix("/v1").split("/", 1)
+    body = json.dumps({**LONG, "stream": True}).encode()
+    with ExitStack() as clients:
+        for _ in range(40):
+            client = clients.enter_context(raw.Raw(origin))
+            client.send(raw.request("POST", f"/{prefix}/v1/completions", body))
+        until(lambda: server.busy == 2, "both slots are at work")
+        assert server.look("/health") == {"status": "ok"}

@@ -28,7 +28,7 @@ class TestOllama(Contract):
 
 
 def test_a_client_that_leaves_gives_the_only_slot_to_the_next(real: Real) -> None:
-    """The server computes one request at a time (scripts/real-ollama says so), so the second is answered in time
+    """The server computes one request at a time (scripts/real-ollama says so): the second is answered in time
     only if the first was stopped.
     """
     stream = real.complete(COUNT, stream=True, max_tokens=100_000)

@@ -84,8 +84,8 @@ def test_what_is_accepted_means_the_same_to_h11(data):
 
 @pytest.mark.parametrize(
     "wire",
-    [b"0x5\r\n", b"+5\r\n", b"-5\r\n", b"5_0\r\n", b" 5\r\n", b"5 \r\n", b"\xb2\r\n", b"g\r\n", b"5\n", b"\r\n", b"1" * 17,
-     b"5\r\nhelloX", b"5\r\nhello\n", b"5;\x01\r\n", b"5;a\nb\r\n", b"0\r\nbad trailer\r\n\r\n", b"0\r\n\n",
+    [b"0x5\r\n", b"+5\r\n", b"-5\r\n", b"5_0\r\n", b" 5\r\n", b"5 \r\n", b"\xb2\r\n", b"g\r\n", b"5\n",
+     b"\r\n", b"1" * 17, b"5\r\nhelloX", b"5\r\nhello\n", b"5;\x01\r\n", b"5;a\nb\r\n", b"0\r\nbad trailer\r\n\r\n", b"0\r\n\n",
      b"5;" + b"x" * 2000, b"0\r\nt: " + b"v" * 9000],
 )  # fmt: skip
 @pytest.mark.parametrize("error", [FramingError, UpstreamProtocolError])

@@ -1,6 +1,7 @@
 """Content-Encoding, undone under a limit."""
 
 import gzip
+import random
 import zlib
 
 import pytest
@@ -9,11 +10,9 @@ from hypothesis import strategies as st
 
 from ghostllm.errors import BodyTooLarge, GhostError, RequestError, UnsupportedMediaType
 from ghostllm.wire.encoding import decode_body
-from ghostllm.wire.zstd import new_decompressor
+from ghostllm.wire.zstd import inflate
 
-zstd = pytest.mark.skipif(
-    new_decompressor is None, reason="no zstandard on this Python; it is in the dev extra"
-)
+zstd = pytest.mark.skipif(inflate is None, reason="no zstandard on this Python; it is in the dev extra")
 
 
 def zstd_compress(data):
@@ -73,3 +72,55 @@ def test_several_encodings_and_none():
 def test_unknown_encodings_say_what_is_accepted(name):
     with pytest.raises(UnsupportedMediaType, match="accepted: gzip"):
         decode_body(zlib.compress(b"x"), name, 99)
+
+
+@pytest.mark.parametrize(("name", "encode"), ENCODERS)
+@pytest.mark.parametrize("size", [65535, 65536, 65537, 300_000])
+def test_bodies_around_the_size_of_a_step(name, encode, size):
+    for data in (b"\0" * size, bytes(range(256)) * (size // 256), random.Random(1).randbytes(size)):
+        assert decode_body(encode(data), name, len(data)) == data
+        with pytest.raises(BodyTooLarge):
+            decode_body(encode(data), name, len(data) - 1)
+
+
+@pytest.mark.parametrize(("name", "encode"), ENCODERS)
+def test_parts_are_counted(name, encode):
+    """Thousands of empty ones would cost much for nothing."""
+    assert decode_body(encode(b"x") * 500, name, 500) == b"x" * 500
+    with pytest.raises(RequestError, match="more than 1024"):
+        decode_body(encode(b"") * 2000, name, 500)
+
+
+@pytest.mark.parametrize(("name", "encode"), ENCODERS)
+def test_every_cut_is_seen(name, encode):
+    body = encode(b"hello world " * 20)
+    for end in range(len(body)):
+        with pytest.raises(RequestError):
+            decode_body(body[:end], name, 10_000)
+
+
+@zstd
+def test_a_frame_may_not_ask_for_a_huge_window():
+    import zstandard
+
+    wide = zstandard.ZstdCompressionParameters(window_log=27)
+    body = zstandard.ZstdCompressor(compression_params=wide).compressobj()
+    frame = body.compress(b"x" * 1_000_000) + body.flush()
+    with pytest.raises(RequestError, match="corrupt"):
+        decode_body(frame, b"zstd", 10_000_000)
+
+
+def test_the_body_itself_where_nothing_encodes_it():
+    body = bytearray(b"x")
+    assert decode_body(body, b"identity, ,", 0) is body
+
+
+def test_layers_are_counted():
+    with pytest.raises(UnsupportedMediaType, match="more than 2"):
+        decode_body(b"", b"gzip, gzip, gzip", 99)
+
+
+def test_without_zstd_gzip_is_what_is_accepted(monkeypatch):
+    monkeypatch.setattr("ghostllm.wire.zstd.inflate", None)
+    with pytest.raises(UnsupportedMediaType, match="accepted: gzip$"):
+        decode_body(b"", b"zstd", 99)

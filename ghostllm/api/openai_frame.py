@@ -1,0 +1,91 @@
+"""The pattern of a stream's events: what a server repeats around each piece of text.
+
+An answer is mostly events that differ from one another in their text alone. One of them is read, and the next
+is known by three comparisons to be the same but for a string, which is a sounder test than looking for what
+must not be inside, and a cheaper one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from ghostllm import jsonx
+
+_TEXT = re.compile(rb'"(?:content|reasoning_content|reasoning|text)"[ \t]*:[ \t]*"')
+_PADDING = re.compile(rb'"obfuscation"[ \t]*:[ \t]*"')
+"""OpenAI pads events with random letters, so that their length does not tell what is in them."""
+
+_BACKSLASH = 0x5C
+
+
+class Frame:
+    """head: an event up to its text. foot: from the text's end to that of the event, or to the padding.
+    close: what comes after the padding, b"" without one. swap: head and foot as the client gets them.
+    """
+
+    __slots__ = ("_close", "_foot", "_gap", "_head", "_swap")
+
+    def __init__(self, head: bytes, foot: bytes, close: bytes, gap: int, swap: tuple[bytes, bytes]) -> None:
+        self._head = head
+        self._foot = foot
+        self._close = close
+        self._gap = gap
+        self._swap = None if swap == (head, foot) else swap
+
+    def __repr__(self) -> str:
+        return f"<Frame {self._head[-20:]!r} … {self._foot[:20]!r}>"
+
+    def pass_on(self, data: bytes) -> bytes | None:
+        """The event for the client, the same object if nothing has to change; None if it does not fit."""
+        start = len(self._head)
+        end = data.find(b'"', start)
+        if not (
+            data.startswith(self._head)
+            and data.startswith(self._foot, end)
+            and data[end - 1] != _BACKSLASH
+            and data.find(b"\n", start) == len(data) - self._gap
+        ):
+            return None
+        rest = end + len(self._foot)
+        if self._close:
+            if not (data.find(b'"', rest) == len(data) - len(self._close) and data.endswith(self._close)):
+                return None
+        elif rest != len(data):
+            return None
+        swap = self._swap
+        return data if swap is None else swap[0] + data[start:end] + swap[1] + data[rest:]
+
+
+def learn(event: bytes, gap: int, edited: Callable[[bytes], bytes]) -> Frame | None:
+    """The frame of an event that carries a piece of text and nothing else; None for any other event.
+
+    gap: how far before the end of the event its first LF stands. edited: makes the changes that every event
+    needs.
+    """
+    texts = list(_TEXT.finditer(event))
+    if len(texts) != 1:
+        return None
+    head, rest = event[: texts[0].end()], event[texts[0].end() :]
+    text, _, _ = rest.partition(b'"')
+    foot, close = rest[len(text) :], b""
+    padding = _PADDING.search(foot)
+    if padding is not None:
+        letters, _, _ = foot[padding.end() :].partition(b'"')
+        foot, close = foot[: padding.end()], foot[padding.end() + len(letters) :]
+    if b"\\" in text or not _is_silent(head.partition(b":")[2] + foot + close):
+        return None
+    return Frame(head, foot, close, gap, (edited(head), edited(foot)))
+
+
+def _is_silent(text: bytes) -> bool:
+    """Whether an event without its text says nothing."""
+    try:
+        chunk = jsonx.loads(text)
+        (choice,) = chunk["choices"]
+        delta = choice.get("delta", choice)
+        said = [value for name, value in delta.items() if name not in ("role", "index")]
+        rest = (choice.get("finish_reason"), chunk.get("usage"), chunk.get("error"))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return False
+    return all(value is None or value == "" for value in said) and rest == (None, None, None)

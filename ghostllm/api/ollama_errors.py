@@ -22,7 +22,7 @@ from ghostllm.errors import (
 
 _CONTEXT = re.compile(
     r"exceeds? (the |maximum )?(available )?context|input length exceeds"
-    r"|context (length|size|window) exceeded|exceed_context_size|prompt is too long"
+    r"|context (length|size|window) exceeded|exceed_context_size|prompt (is )?too long"
 )
 _UNSUPPORTED = (
     (re.compile(r"does not support tools"), "tools", UnsupportedParameter),

@@ -258,11 +258,11 @@ class GgufRunner:
         )
 
     def _over(self, life: asyncio.Task[None]) -> None:
-        """Whatever ended it, nobody is left waiting."""
+        """A mistake of ours ended it: nobody is left waiting."""
         if not life.cancelled() and (error := life.exception()) is not None:
             self.state = "failed"
             self._say("error", f"{self._label}: {error!r}")
-        self._settle(UpstreamConnectError(f"{self._label} is not running"))
+            self._settle(UpstreamConnectError(f"{self._label} is not running: {error!r}"))
 
     def _fall(self, reason: str) -> None:
         """Sets the pause before the next start."""

@@ -51,7 +51,7 @@ class Spec(TypedDict):
 
 
 def choose_engine() -> str | None:
-    """ "xllamacpp" where it is installed (without importing it), else the path of a llama-server, else None."""
+    """xllamacpp, which is found without being imported; else the path of a llama-server; else None."""
     if importlib.util.find_spec("xllamacpp") is not None:
         return "xllamacpp"
     return shutil.which("llama-server")

@@ -149,7 +149,7 @@ def test_bytes_after_done_are_dropped(gateway: Gateway, fakes: Fakes) -> None:
 
 
 def test_a_character_split_between_reads_arrives_whole(gateway: Gateway, fakes: Fakes) -> None:
-    fakes.primary.script({"drip": 1, "drip_delay": 0.0001, "tokens": ["ü🙂", "é"]})
+    fakes.primary.script({"drip": 2, "drip_delay": 0.0001, "tokens": ["ü🙂", "é"]})
     assert gateway.chat("m", stream=True).text == "ü🙂é"
 
 

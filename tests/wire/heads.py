@@ -11,7 +11,9 @@ OPENAI = (
     b"X-Stainless-Async: false\r\nAuthorization: Bearer sk-ghost-0123456789abcdef\r\n"
     b"x-stainless-retry-count: 0\r\nContent-Length: 41\r\n\r\n"
 )
-CURL = b"GET /v1/models?limit=2&after=%2Fm HTTP/1.1\r\nHost: localhost:8080\r\nUser-Agent: curl/8.5\r\nAccept: */*\r\n\r\n"
+CURL = (
+    b"GET /v1/models?limit=2 HTTP/1.1\r\nHost: localhost:8080\r\nUser-Agent: curl/8.5\r\nAccept: */*\r\n\r\n"
+)
 CHUNKED = (
     b"POST /api/chat HTTP/1.1\r\nhost: [::1]:11434\r\nconnection: close\r\ntransfer-encoding: chunked\r\n"
     b"expect: 100-continue\r\nContent-Type: application/json\r\n\r\n"
@@ -42,12 +44,12 @@ RESPONSES = (VLLM, OLLAMA, NO_REASON, NO_CONTENT, UNTIL_CLOSE)
 
 POISON = (
     b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b"\x0b", b"\x0c", b"\x1c", b"\x7f", b"\x80", b"\x85", b"\xff",
-    b":", b",", b"_", b"+", b"-", b"0x", b"#", b"?", b"/", b"*", b"@", b"%", b"0", b"9", b"\xd9\xa3", b"chunked",
-    b"\r\n ", b"\r\n\r\n", b"Host: b\r\n", b"Content-Length: 3\r\n", b"Content-Length: 41\r\n", b"HTTP/1.1",
-    b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip, chunked\r\n", b"Connection: close\r\n",
-    b"Expect: 100-continue\r\n", b"X: y\r\n",
+    b":", b",", b"_", b"+", b"-", b"0x", b"#", b"?", b"/", b"*", b"@", b"%", b"0", b"9", b"\xd9\xa3",
+    b"chunked", b"\r\n ", b"\r\n\r\n", b"Host: b\r\n", b"Content-Length: 3\r\n", b"Content-Length: 41\r\n",
+    b"HTTP/1.1", b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip, chunked\r\n",
+    b"Connection: close\r\n", b"Expect: 100-continue\r\n", b"X: y\r\n",
 )  # fmt: skip
-"""What tells parsers apart: line ends, white space that is none, signs, digits that are none, whole fields."""
+"""What tells parsers apart: line ends, spaces and digits that are none, signs, whole fields."""
 
 
 @st.composite

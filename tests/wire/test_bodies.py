@@ -1,5 +1,7 @@
 """Body framing: against h11, under every split, and what must be refused."""
 
+from __future__ import annotations
+
 import h11
 import pytest
 from hypothesis import given, settings
@@ -85,7 +87,11 @@ def test_what_is_accepted_means_the_same_to_h11(data):
 @pytest.mark.parametrize(
     "wire",
     [b"0x5\r\n", b"+5\r\n", b"-5\r\n", b"5_0\r\n", b" 5\r\n", b"5 \r\n", b"\xb2\r\n", b"g\r\n", b"5\n",
-     b"\r\n", b"1" * 17, b"5\r\nhelloX", b"5\r\nhello\n", b"5;\x01\r\n", b"5;a\nb\r\n", b"0\r\nbad trailer\r\n\r\n", b"0\r\n\n",
+     b"\r\n", b"1" * 17, b"5\r\nhelloX", b"5\r\nhello\n", b"5;\x01\r\n", b"5;a\nb\r\n",
+     b"0\r\nbad trailer\r\n\r\n", b"0\r\n\n", b"5\r\nhello\rx", b"\n5\r\n", b"5\x0b\r\n", b"5\x85\r\n",
+     b"\xd9\xa3\r\n", b"FFFFFFFFFFFFFFFFF\r\n", b"0\r\nt : 1\r\n\r\n", b"0\r\n folded\r\n\r\n",
+     b"0\r\nt: \0\r\n\r\n",
+     b"0;" + b"x" * 2000 + b"\r\n\r\n", b"0\r\n" + b"t: v\r\n" * 2000 + b"\r\n",
      b"5;" + b"x" * 2000, b"0\r\nt: " + b"v" * 9000],
 )  # fmt: skip
 @pytest.mark.parametrize("error", [FramingError, UpstreamProtocolError])
@@ -94,6 +100,78 @@ def test_refusals(wire, error):
         ChunkedReader(error).feed(wire)
     with pytest.raises(error):
         read(ChunkedReader(error), [wire[at : at + 1] for at in range(len(wire))])
+
+
+def outcome(parts):
+    """All that a reader tells of a body, or that it refused."""
+    reader = ChunkedReader(FramingError)
+    try:
+        payload = read(reader, parts)
+    except FramingError:
+        return "refused"
+    return payload, reader.done, reader.rest
+
+
+POISON = st.sampled_from(
+    [
+        b"",
+        b"\r",
+        b"\n",
+        b"\r\n",
+        b"0",
+        b"5",
+        b"ff",
+        b" ",
+        b"\t",
+        b"\0",
+        b";",
+        b":",
+        b"x",
+        b"+",
+        b"t: v\r\n",
+        b"0\r\n\r\n",
+    ]
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    pieces=PIECES,
+    edits=st.lists(st.tuples(st.integers(0, 400), POISON, st.integers(0, 3)), max_size=3),
+    cuts=CUTS,
+)
+def test_the_outcome_is_the_same_under_any_split(pieces, edits, cuts):
+    wire = b"".join(map(chunk, pieces)) + b"0\r\nt: v\r\n\r\nrest"
+    for at, piece, gone in edits:
+        at %= len(wire) + 1
+        wire = wire[:at] + piece + wire[at + gone :]
+    whole = outcome([wire])
+    assert outcome(split(wire, cuts)) == whole
+    assert outcome([wire[at : at + 1] for at in range(len(wire))]) == whole
+
+
+def test_extensions_are_bounded_over_the_whole_body():
+    reader = ChunkedReader(FramingError)
+    with pytest.raises(FramingError, match="extensions"):
+        for _ in range(100):
+            assert reader.feed(b"1;" + b"x" * 1000 + b"\r\ny\r\n") == b"y"
+
+
+def test_trailers_are_read_over_and_change_nothing():
+    reader = ChunkedReader(FramingError)
+    assert reader.feed(b"1\r\nx\r\n0\r\nContent-Length: 5\r\nHost: evil\r\n\r\nrest") == b"x"
+    assert reader.done and reader.rest == b"rest"
+    assert reader.feed(b" more") == b"" and reader.rest == b"rest more"
+
+
+def test_the_middle_of_a_chunk_is_passed_on_as_it_is():
+    reader = ChunkedReader(FramingError)
+    assert reader.feed(b"FFFF\r\n") == b""
+    data = b"x" * 1000
+    assert reader.feed(data) is data
+    last = b"y" * (0xFFFF - 1000)
+    assert reader.feed(last) is last
+    assert reader.feed(b"\r\n0\r\n\r\n") == b"" and reader.done
 
 
 def test_a_chunk_is_given_as_it_is():

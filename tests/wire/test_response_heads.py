@@ -1,12 +1,18 @@
-"""Response heads, both ways."""
+"""Response heads, both ways, and the heads of upstream requests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
 import h11
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ghostllm.errors import UpstreamProtocolError
 from ghostllm.wire.h1 import date_value, read_response, request_head, response_head, strip_hop_by_hop
+from tests.wire.heads import RESPONSES, spoiled
 
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 
@@ -14,6 +20,11 @@ DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 def test_dates():
     assert date_value(784111777) == DATE
     assert date_value(0) == b"Thu, 01 Jan 1970 00:00:00 GMT"
+
+
+@given(st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2200, 1, 1), timezones=st.just(UTC)))
+def test_any_date(moment):
+    assert date_value(int(moment.timestamp())).decode() == format_datetime(moment, usegmt=True)
 
 
 def heads(**options):
@@ -40,7 +51,7 @@ def test_framing_fields():
     )
 
 
-@pytest.mark.parametrize("value", [b"a\r\nset-cookie: x", b"a\nb", b"a\rb", b"a\0b"])
+@pytest.mark.parametrize("value", [b"a\r\nx: y", b"a\nb", b"a\rb", b"a\0b", b"\r\n", b"\x1f", b"\x7f"])
 def test_a_value_cannot_break_the_framing(value):
     with pytest.raises(ValueError, match="line break"):
         response_head(200, ((b"x", value),), length=0, chunked=False, close=False, date=DATE)
@@ -50,7 +61,20 @@ def test_a_value_cannot_break_the_framing(value):
 
 @pytest.mark.parametrize(
     ("method", "target"),
-    [("GET", "/a b"), ("GET", "x"), ("GET", "/\r\nx"), ("G T", "/"), ("", "/"), ("GET", "/é")],
+    [
+        ("GET", "/a b"),
+        ("GET", "x"),
+        ("GET", "/\r\nx"),
+        ("G T", "/"),
+        ("", "/"),
+        ("GET", "/é"),
+        ("GÉT", "/"),
+        ("GET", "/ HTTP/1.1\r\nx: y\r\n\r\nGET /"),
+        ("GET", "/a#b"),
+        ("GET", "/a\t"),
+        ("GET", ""),
+        ("GET", "/a\n"),
+    ],
 )
 def test_a_request_line_cannot_break_the_framing(method, target):
     with pytest.raises(ValueError, match="request line"):
@@ -121,6 +145,81 @@ def test_answers_without_a_body(head, method):
 def test_unsound_answers(head):
     with pytest.raises(UpstreamProtocolError):
         read_response(head, "POST")
+
+
+@settings(max_examples=600, deadline=None)
+@given(head=spoiled(RESPONSES), method=st.sampled_from(["GET", "HEAD", "POST"]))
+def test_what_is_accepted_means_the_same_to_h11(head, method):
+    end = head.find(b"\r\n\r\n") + 4
+    if end < 4:
+        return
+    seen = []
+    for _ in range(2):  # with new lines, then with known ones
+        try:
+            answer = read_response(head[:end], method)
+        except UpstreamProtocolError:
+            return
+        seen.append((answer.status, answer.headers, answer.content_length, answer.chunked, answer.bodiless))
+    assert seen[0] == seen[1]
+    peer = h11.Connection(h11.CLIENT)
+    peer.send(h11.Request(method=method, target="/", headers=[("host", "h"), ("content-length", "0")]))
+    peer.send(h11.EndOfMessage())
+    peer.receive_data(head[:end])
+    event = peer.next_event()
+    assert event.status_code == answer.status
+    assert dict(joined(event.headers)) == answer.headers
+    if answer.status < 200:
+        assert answer.bodiless
+        return
+    following = peer.next_event()
+    assert (following is h11.NEED_DATA) == (not answer.bodiless and answer.content_length != 0)
+    if answer.chunked and not answer.bodiless:
+        peer.receive_data(b"1\r\nx\r\n0\r\n\r\n")
+        assert [type(peer.next_event()) for _ in range(2)] == [h11.Data, h11.EndOfMessage]
+    if isinstance(following, h11.EndOfMessage):
+        assert answer.keep_alive == (peer.their_state is h11.DONE)
+
+
+def joined(fields):
+    headers = {}
+    for name, value in fields:
+        glue = b"; " if name == b"cookie" else b", "
+        headers[name] = headers[name] + glue + value if name in headers else value
+    return headers
+
+
+NAMES = st.text("abcXYZ-019_!~", min_size=1, max_size=9).map(str.encode)
+VALUES = st.binary(max_size=12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(fields=st.lists(st.tuples(NAMES | VALUES, VALUES), max_size=4).map(tuple), close=st.booleans())
+def test_what_is_written_has_just_the_fields_given(fields, close):
+    """Whatever bytes names and values have: refused, or read back as they were."""
+    try:
+        head = response_head(200, fields, length=0, chunked=False, close=close, date=DATE)
+    except ValueError:
+        return
+    peer = h11.Connection(h11.CLIENT)
+    peer.send(h11.Request(method="GET", target="/", headers=[("host", "h")]))
+    peer.send(h11.EndOfMessage())
+    peer.receive_data(head)
+    ours = [(name.lower(), value.strip(b" \t")) for name, value in fields]
+    end = [(b"content-length", b"0"), *([(b"connection", b"close")] if close else [])]
+    assert list(peer.next_event().headers) == [(b"server", b"ghostllm"), (b"date", DATE), *ours, *end]
+
+
+def test_answers_that_have_no_framing_fields():
+    for status in (100, 103, 204, 304):
+        for chunked in (True, False):
+            head = response_head(status, (), length=5, chunked=chunked, close=False, date=DATE)
+            assert b"content-length" not in head and b"transfer-encoding" not in head
+            assert read_response(head, "GET").bodiless
+
+
+def test_a_repeated_field_that_frames_nothing_is_joined():
+    answer = read_response(b"HTTP/1.1 200 OK\r\nvary: a\r\nVary: b\r\ncontent-length: 0\r\n\r\n", "GET")
+    assert answer.headers[b"vary"] == b"a, b"
 
 
 @given(st.binary(max_size=120))

@@ -8,11 +8,10 @@ import functools
 import signal
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ghostllm
 from ghostllm import backends, observe
-from ghostllm.backends.gguf import GgufRunner
 from ghostllm.config.schema import BackendConfig, Config
 from ghostllm.errors import UpstreamError
 from ghostllm.gateway.gateway import Gateway
@@ -26,6 +25,9 @@ from ghostllm.ports import ModelInfo, Translator
 from ghostllm.routing.catalog import Catalog, build
 from ghostllm.routing.inventory import Inventory
 from ghostllm.routing.upstream import Upstream
+
+if TYPE_CHECKING:
+    from ghostllm.backends.gguf import GgufRunner
 
 
 def serve(config: Config) -> int:
@@ -89,6 +91,8 @@ class App:
         if config.kind != "gguf":
             learn = functools.partial(self._learn, config) if config.kind == "auto" else None
             return Upstream(config, backends.base_url(config), translator, tls=tls, learn=learn)
+        from ghostllm.backends.gguf import GgufRunner  # here: who runs no model file pays nothing for it
+
         runner = GgufRunner(config, self._child_log(config.name))
         self._runners[config.name] = runner
         return Upstream(config, "", translator, tls=None, wake=runner.ensure)

@@ -145,7 +145,7 @@ class UpstreamCut(UpstreamError):
 
 
 class UpstreamTimeout(UpstreamError):
-    """A time limit fired; `limit` is one of connect, head, first_token, idle, total."""
+    """A time limit fired; `limit` is one of connect, load, head, first_token, idle, total."""
 
     status = 504
     code = "upstream_timeout"

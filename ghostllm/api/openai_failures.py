@@ -26,7 +26,7 @@ _CONTEXT_WORDS = re.compile(
     r"maximum context length"
     r"|context[ _](?:length|size|window)[^.]{0,80}(?:exceed|overflow|not enough|too small)"
     r"|(?:exceed|overflow|(?:long|larg|great)er than|too large)[^.]{0,80}context[ _](?:length|size|window)"
-    r"|context the overflows|prompt is too long|input token count[^.]{0,60}exceeds"
+    r"|context the overflows|prompt is too long|is too large to process|input token count[^.]{0,60}exceeds"
     r"|must have less than \d+ tokens|tokens \+ `?max_new_tokens",
     re.IGNORECASE,
 )

@@ -19,6 +19,11 @@ FAILED, MISUSED = 1, 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code; SystemExit(2) on wrong usage is argparse's own."""
     _hold_standard_descriptors()
+    if sys.argv[1:2] == ["gguf-child"]:  # how the single executable starts the process of a model file
+        from ghostllm.backends.gguf_child import main as child
+
+        child()
+        return 0
     parser = _parser()
     args = parser.parse_args(argv)
     if args.command is None:
@@ -38,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _hold_standard_descriptors() -> None:
-    """Started with standard input, output or error closed (as some supervisors do), the next file opened would
-    get its number: a socket as standard error, or an event loop that aborts. So those numbers are taken first.
+    """Started with standard input, output or error closed (as some supervisors do), the next file opened
+    would get its number: a socket as standard error, or an event loop that aborts. So they are taken first.
     """
     while True:
         descriptor = os.open(os.devnull, os.O_RDWR)

@@ -146,6 +146,7 @@ class Generator:
             upstream.in_flight -= 1
             if relay is not None and relay.call is not None:
                 relay.call.cancel()
+                relay.call = None  # the call knows its sink: without this, a ring that keeps the body alive
 
 
 def _body_of(request: Request, limit: int) -> Body:

@@ -140,8 +140,17 @@ class Connection(asyncio.BufferedProtocol):
             self._settle(exchange)
         else:
             # By callback and not in the task: a task cancelled before its first step never runs at all.
-            task.add_done_callback(lambda _: self._settle(exchange))
+            task.add_done_callback(self._cancelled)
             task.cancel()
+
+    def _cancelled(self, _: asyncio.Task[None]) -> None:
+        """The task of a client that left has ended. Lets go of it at once: its traceback holds the request's
+        body, and the two would wait for each other until the collector comes.
+        """
+        exchange = self._exchange
+        self._task = self._exchange = self._handler = None
+        if exchange is not None:
+            self._settle(exchange)
 
     def pause_writing(self) -> None:
         assert self._transport is not None

@@ -93,7 +93,7 @@ class Call:
     wants_usage: bool = True
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class UpstreamRequest:
     """One HTTP request to a backend, ready but for connection-level fields (Host, Content-Length,
     Connection).

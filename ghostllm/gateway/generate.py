@@ -28,10 +28,10 @@ from ghostllm.routing.catalog import Model, Target, allowed
 from ghostllm.routing.failover import Failover
 from ghostllm.wire.encoding import decode_body
 
-FORWARDED = (
+FORWARDED = frozenset((
     b"traceparent", b"tracestate", b"idempotency-key", b"x-client-request-id", b"openai-beta",
     b"anthropic-beta", b"anthropic-version",
-)  # fmt: skip
+))  # fmt: skip
 """The client's header fields that a backend gets to see: no credentials, no cookies, nothing hop-by-hop."""
 
 BUSY_RETRY = 1.0  # seconds a client is asked to wait when every target is at its max_inflight
@@ -51,7 +51,9 @@ class Generator:
         limits = snapshot.config.server.limits
         body = _body_of(exchange.request, limits.body_bytes)
         call = exchange.call = door.read_call(operation, body)
-        model = await self._find(snapshot, exchange, call.model)
+        model = snapshot.catalog().find(call.model) or await self._look_again(snapshot, exchange, call.model)
+        if not allowed(exchange.identity, model.name):
+            raise _forbidden(exchange, call.model)
         failover = Failover(self._targets(snapshot, model), snapshot.config.routing, self._chance)
         extra = model.parameters(call.fields)
         try:
@@ -72,21 +74,22 @@ class Generator:
                 exchange.usage.partial = True
             raise
 
-    async def _find(self, snapshot: Snapshot, exchange: Exchange, name: str) -> Model:
+    async def _look_again(self, snapshot: Snapshot, exchange: Exchange, name: str) -> Model:
+        """A model that nobody knows may be new: asks the backends once more. Raises ModelNotFound."""
+        await snapshot.refresh()
         model = snapshot.catalog().find(name)
-        if model is None:
-            await snapshot.refresh()
-            model = snapshot.catalog().find(name)
-        if not allowed(exchange.identity, model.name if model else name):
-            raise Forbidden(f"key {exchange.identity.key!r} may not use model {name!r}", param="model")
-        if model is None:
-            raise ModelNotFound(
-                f"no backend serves the model {name!r}; GET /v1/models lists those served", param="model"
-            )
-        return model
+        if model is not None:
+            return model
+        if not allowed(exchange.identity, name):
+            raise _forbidden(exchange, name)
+        raise ModelNotFound(
+            f"no backend serves the model {name!r}; GET /v1/models lists those served", param="model"
+        )
 
     def _targets(self, snapshot: Snapshot, model: Model) -> list[Target]:
         upstreams = snapshot.upstreams
+        if len(model.targets) == 1 and not upstreams[model.targets[0].backend].full:
+            return list(model.targets)
         ordered = order(
             model.balance,
             model.name,
@@ -163,9 +166,13 @@ def _body_of(request: Request, limit: int) -> Body:
         raise BodyTooLarge(f"decompressed, {error.message}") from None
 
 
+def _forbidden(exchange: Exchange, model: str) -> Forbidden:
+    return Forbidden(f"key {exchange.identity.key!r} may not use model {model!r}", param="model")
+
+
 def _forwarded(exchange: Exchange) -> Pairs:
     headers = exchange.request.headers
-    return (
-        (b"x-request-id", exchange.request_id.encode()),
-        *((name, headers[name]) for name in FORWARDED if name in headers),
-    )
+    request_id = exchange.headers[:1]
+    if FORWARDED.isdisjoint(headers):
+        return request_id
+    return request_id + tuple((name, headers[name]) for name in sorted(FORWARDED & headers.keys()))

@@ -22,6 +22,8 @@ Step = tuple[Target, float]
 class Failover:
     """The attempts of one request. `targets`: at least one, in the order of choice."""
 
+    __slots__ = ("_chance", "_errors", "_failed", "_rounds", "_routing", "_waiting", "current")
+
     def __init__(self, targets: Sequence[Target], routing: Routing, chance: random.Random) -> None:
         self._waiting = list(targets)
         self._failed: list[tuple[Target, GhostError]] = []  # those that may be tried once more
@@ -34,9 +36,8 @@ class Failover:
     def after(self, error: GhostError) -> Step | None:
         """The current target failed with `error`. None: it is over, and `verdict` is the client's."""
         self._errors.append(error)
-        incapable = isinstance(
-            error, (UnsupportedParameter, UnsupportedValue)
-        )  # another backend may be able to
+        # What one backend is incapable of, another may be able to do.
+        incapable = isinstance(error, (UnsupportedParameter, UnsupportedValue))
         if not error.retryable and not incapable:
             return None
         if error.repeatable:

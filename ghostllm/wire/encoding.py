@@ -69,13 +69,12 @@ def _gunzip(data: memoryview) -> Iterator[bytes]:
 
 
 def _inflate_block(member: zlib._Decompress, block: memoryview | bytes) -> Iterator[bytes]:
-    """All that `block` holds. While zlib keeps output back, its pieces are full."""
-    while not member.eof:
+    """What `block` holds, but for a few bytes that zlib may keep back until the next; the last bytes of all
+    follow before the member's checksum is read.
+    """
+    while block and not member.eof:
         try:
-            piece = member.decompress(block, STEP)
+            yield member.decompress(block, STEP)
         except zlib.error as error:
             raise RequestError(f"the gzip body is corrupt: {error}") from None
-        yield piece
         block = member.unconsumed_tail
-        if not block and len(piece) < STEP:
-            return

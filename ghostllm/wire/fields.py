@@ -100,8 +100,13 @@ def field_block(fields: Pairs) -> bytes:
     value: with a line break they would become fields of their own, or a second message.
     """
     block = b"".join([b"%b: %b\r\n" % field for field in fields])
-    # A value with a whole field line inside matches too, but then there are more lines than fields.
-    if _BLOCK.fullmatch(block) is None or block.count(b"\n") != len(fields):
+    # The block alone does not show it all: a value with a whole line inside matches too (but then there are
+    # more lines than fields), and so does a name that ends in a colon.
+    if (
+        _BLOCK.fullmatch(block) is None
+        or block.count(b"\n") != len(fields)
+        or b":" in b"".join([name for name, _ in fields])
+    ):
         raise ValueError("a line break, a control character or a name that is no token in a header field")
     return block
 

@@ -200,6 +200,18 @@ def test_what_is_remembered_is_bounded_and_holds_no_credentials():
     assert len(h1_request._starts) <= REMEMBERED_LINES
 
 
+@pytest.mark.parametrize("line", [b"x: a\rb", b"x: a\nb", b"x: a\r\rb", b"x: a\n\nb"])
+def test_bare_line_ends_are_called_so(line):
+    with pytest.raises(FramingError, match="bare CR or LF"):
+        read_request(GET + line + b"\r\n\r\n", LIMITS)
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n", b"\r\n\r\nrest", b"\r\n\r\n\r\n\r\n", b"\r\nabcd"])
+def test_a_head_ends_with_its_first_empty_line(end):
+    with pytest.raises(FramingError):
+        read_request(b"GET / HTTP/1.1\r\nhost: h" + end, LIMITS)
+
+
 def test_unusual_but_legal_heads():
     assert read_request(b"OPTIONS * HTTP/1.1\r\nhost: h\r\n\r\n", LIMITS).path == "*"
     absolute = read_request(b"GET http://other:81/x?q HTTP/1.1\r\nhost: h\r\n\r\n", LIMITS)
@@ -243,6 +255,7 @@ def test_keep_alive(head, expected):
         b"G\xc3\x89T",
         b"GET / HTTP/1.1\rhost",
         b"GET / HTTP/1.1\r\nhost: h\r\nx: \0",
+        b"GET / HTTP/1.1\r\nhost: h\rx",
         b"SSH-2.0-OpenSSH_9\r\n",
     ],
 )

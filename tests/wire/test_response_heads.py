@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import h11
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ghostllm.errors import UpstreamProtocolError
@@ -194,6 +194,8 @@ VALUES = st.binary(max_size=12)
 
 @settings(max_examples=300, deadline=None)
 @given(fields=st.lists(st.tuples(NAMES | VALUES, VALUES), max_size=4).map(tuple), close=st.booleans())
+@example(fields=((b"x: ", b""),), close=False)
+@example(fields=((b"x", b"\r\ny: z"),), close=False)
 def test_what_is_written_has_just_the_fields_given(fields, close):
     """Whatever bytes names and values have: refused, or read back as they were."""
     try:

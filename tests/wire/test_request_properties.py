@@ -76,6 +76,8 @@ def test_what_the_scanner_accepts_h11_reads_alike(data):
         assert target == (url.path or "/") + ("?" + url.query if url.query else "")
     else:
         assert target.removesuffix("?") == event.target.decode().removesuffix("?")
+    if b"transfer-encoding" in headers:  # h11 gives its value in lower case
+        headers = {**headers, b"transfer-encoding": headers[b"transfer-encoding"].lower()}
     assert headers == expected
     if chunked:
         assert body_end_by_h11(peer, b"2\r\nab\r\n0\r\n\r\nGET") == 12

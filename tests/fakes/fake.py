@@ -55,9 +55,10 @@ class Seen:
 class Fake:
     """A fake upstream process. Use as a context manager, or call `stop`."""
 
-    def __init__(self, kind: str = "openai", *models: str, host: str = "127.0.0.1") -> None:
+    def __init__(self, kind: str = "openai", *models: str, host: str = "127.0.0.1", port: int = 0) -> None:
         self.kind = kind
         command = [sys.executable, "-m", "tests.fakes.upstream", "--kind", kind, "--host", host]
+        command += ["--port", str(port)]
         for model in models:
             command += ["--model", model]
         self.process = subprocess.Popen(

@@ -56,7 +56,7 @@ class Gateway:
         path.write_text(toml({**settings, "server": server}))
         clean = {name: value for name, value in os.environ.items() if not name.startswith("GHOSTLLM_")}
         clean |= {"PYTHONUNBUFFERED": "1", **(environment or {})}
-        if pure:
+        if pure or os.environ.get("GHOSTLLM_PURE") == "1":
             clean["GHOSTLLM_PURE"] = "1"
         command = [sys.executable, "-m", "ghostllm", "serve", "--config", str(path), "--log-format", "json"]
         self.process = subprocess.Popen(

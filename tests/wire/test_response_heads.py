@@ -167,7 +167,10 @@ def test_what_is_accepted_means_the_same_to_h11(head, method):
     peer.receive_data(head[:end])
     event = peer.next_event()
     assert event.status_code == answer.status
-    assert dict(joined(event.headers)) == answer.headers
+    headers = dict(answer.headers)
+    if b"transfer-encoding" in headers:  # h11 gives its value in lower case
+        headers[b"transfer-encoding"] = headers[b"transfer-encoding"].lower()
+    assert joined(event.headers) == headers
     if answer.status < 200:
         assert answer.bodiless
         return

@@ -19,7 +19,7 @@ from ghostllm.errors import (
     UnsupportedValue,
     UpstreamError,
 )
-from ghostllm.gateway.relay import Relay
+from ghostllm.gateway.relay import Delivery, Relay
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.message import Attempt, Body, Exchange, Pairs, Request
 from ghostllm.ports import Door, Responder
@@ -56,11 +56,10 @@ class Generator:
             raise _forbidden(exchange, call.model)
         failover = Failover(self._targets(snapshot, model), snapshot.config.routing, self._chance)
         extra = model.parameters(call.fields)
+        to = Delivery(exchange, responder, door)
         try:
             while True:
-                error = await self._attempt(
-                    snapshot, door, model, failover.current, extra, exchange, responder
-                )
+                error = await self._attempt(snapshot, to, model, failover.current, extra)
                 if error is None:
                     return
                 step = failover.after(error)
@@ -104,18 +103,11 @@ class Generator:
         return free
 
     async def _attempt(
-        self,
-        snapshot: Snapshot,
-        door: Door,
-        model: Model,
-        target: Target,
-        extra: Mapping[str, Any],
-        exchange: Exchange,
-        responder: Responder,
+        self, snapshot: Snapshot, to: Delivery, model: Model, target: Target, extra: Mapping[str, Any]
     ) -> GhostError | None:
         """One try. None: the client has its answer. An error: the client has seen nothing."""
         upstream = snapshot.upstreams[target.backend]
-        call = exchange.call
+        exchange, call = to.exchange, to.exchange.call
         assert call is not None
         attempt = Attempt(target.backend, target.model, time.monotonic())
         exchange.attempts.append(attempt)
@@ -126,14 +118,7 @@ class Generator:
             client = await upstream.ready() if upstream.asleep else upstream.client
             limits = snapshot.limits(upstream, model, stream=call.stream)
             relay = Relay(
-                exchange,
-                responder,
-                door,
-                upstream.translator,
-                answer,
-                attempt,
-                headers=exchange.headers,
-                answer_limit=snapshot.config.server.limits.answer_bytes,
+                to, upstream.translator, answer, attempt, snapshot.config.server.limits.answer_bytes
             )
             relay.call = client.start(request, _forwarded(exchange), relay, limits)
             exchange.backend = target.backend

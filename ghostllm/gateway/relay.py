@@ -14,9 +14,10 @@ from __future__ import annotations
 import asyncio
 import enum
 import time
+from dataclasses import dataclass
 
 from ghostllm.errors import GhostError, UpstreamError, UpstreamProtocolError
-from ghostllm.message import Attempt, Exchange, Pairs
+from ghostllm.message import Attempt, Exchange
 from ghostllm.net.client import UpstreamCall
 from ghostllm.ports import Answer, Door, Responder, Translator
 from ghostllm.wire.encoding import decode_body
@@ -32,35 +33,34 @@ class Mode(enum.Enum):
     ERROR = "the body of an error"
 
 
-class Relay:
-    """answer_limit: bytes that a whole answer may have. headers: for the client's answer, without the content
-    type.
-    """
+@dataclass(slots=True)
+class Delivery:
+    """Where an answer goes: to whom, by which way, in which dialect."""
 
-    __slots__ = ("_answer", "_answer_limit", "_door", "_exchange", "_head", "_headers", "_held",
-    "_mode",
-                 "_responder", "_size", "_stream", "_translator", "attempt", "call", "done")  # fmt: skip
+    exchange: Exchange
+    responder: Responder
+    door: Door
+
+
+class Relay:
+    """answer_limit: bytes that a whole answer may have."""
+
+    __slots__ = (
+        "_answer", "_answer_limit", "_door", "_exchange", "_head", "_held", "_mode", "_responder", "_size",
+        "_stream", "_translator", "attempt", "call", "done",
+    )  # fmt: skip
 
     def __init__(
-        self,
-        exchange: Exchange,
-        responder: Responder,
-        door: Door,
-        translator: Translator,
-        answer: Answer,
-        attempt: Attempt,
-        *,
-        headers: Pairs,
-        answer_limit: int,
+        self, to: Delivery, translator: Translator, answer: Answer, attempt: Attempt, answer_limit: int
     ) -> None:
+        exchange = to.exchange
+        assert exchange.call is not None
         self._exchange = exchange
-        self._responder = responder
-        self._door = door
+        self._responder = to.responder
+        self._door = to.door
         self._translator = translator
         self._answer = answer
-        self._headers = headers
         self._answer_limit = answer_limit
-        assert exchange.call is not None
         self._stream = exchange.call.stream
         self._mode = Mode.HOLD if self._stream else Mode.WHOLE
         self._held: list[bytes] = []
@@ -144,7 +144,7 @@ class Relay:
     def _commit(self) -> None:
         self._mode = Mode.FLOW
         self._exchange.committed = time.monotonic()
-        self._responder.begin(200, self._door.STREAM_HEADERS + self._headers)
+        self._responder.begin(200, self._door.STREAM_HEADERS + self._exchange.headers)
         if self.call is not None:
             self._responder.attach(self.call)
             self.call.producing()
@@ -160,7 +160,7 @@ class Relay:
             body = _decoded(body, encoding, self._answer_limit, self.attempt.backend)
         out = self._answer.whole(body)
         self._exchange.committed = time.monotonic()
-        self._responder.respond(200, self._door.WHOLE_HEADERS + self._headers, out)
+        self._responder.respond(200, self._door.WHOLE_HEADERS + self._exchange.headers, out)
         self._succeed()
 
     def _succeed(self) -> None:

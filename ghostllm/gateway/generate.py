@@ -27,6 +27,7 @@ from ghostllm.routing.balance import Rotation, order
 from ghostllm.routing.catalog import Model, Target, allowed
 from ghostllm.routing.failover import Failover
 from ghostllm.wire.encoding import decode_body
+from ghostllm.wire.h1 import strip_hop_by_hop
 
 FORWARDED = frozenset((
     b"traceparent", b"tracestate", b"idempotency-key", b"x-client-request-id", b"openai-beta",
@@ -160,4 +161,5 @@ def _forwarded(exchange: Exchange) -> Pairs:
     request_id = exchange.headers[:1]
     if FORWARDED.isdisjoint(headers):
         return request_id
-    return request_id + tuple((name, headers[name]) for name in sorted(FORWARDED & headers.keys()))
+    passed = strip_hop_by_hop(headers)
+    return request_id + tuple((name, passed[name]) for name in sorted(FORWARDED & passed.keys()))

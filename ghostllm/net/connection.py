@@ -180,7 +180,7 @@ class Connection(asyncio.BufferedProtocol):
             resume = 0
         end = h1.find_head_end(text, resume)
         if end < 0:
-            self._wait_for_head(text)
+            self._wait_for_head(text, resume)
             return
         head, rest = (bytes(text), b"") if end == len(text) else (bytes(text[:end]), bytes(text[end:]))
         self._pending = bytearray()
@@ -191,7 +191,7 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._open(request, rest)
 
-    def _wait_for_head(self, text: bytes | bytearray) -> None:
+    def _wait_for_head(self, text: bytes | bytearray, resume: int) -> None:
         if not self._pending and text:
             self._since = self._loop.time()
         self._pending = text if isinstance(text, bytearray) else bytearray(text)
@@ -199,7 +199,7 @@ class Connection(asyncio.BufferedProtocol):
         if len(text) > self._server.head_limits.head_bytes:
             error = HeadTooLarge(f"the request head exceeds {self._server.head_limits.head_bytes} bytes")
         else:
-            error = h1.early_reject(text)
+            error = h1.early_reject(text, resume)
         if error is not None:
             self._malformed(error)
 

@@ -116,9 +116,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     # --- reading
 
     def _read_head(self, call: UpstreamCall, data: bytes) -> None:
+        start = max(0, len(self._pending) - 3)
         data = self._pending + data
         while True:
-            end = find_head_end(data)
+            end = find_head_end(data, start)
             if end < 0:
                 if len(data) > HEAD_LIMIT:
                     raise UpstreamProtocolError(
@@ -127,7 +128,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 self._pending = data
                 return
             head = read_response(data[:end], call.request.method)
-            data = data[end:]
+            data, start = data[end:], 0
             if head.status >= 200:
                 break
             if head.status == 101:

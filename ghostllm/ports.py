@@ -92,6 +92,10 @@ class Answer(Protocol):
     committed: bool
     complete: bool
 
+    @property
+    def fault(self) -> GhostError | None:
+        """What is wrong behind the bytes that `feed` gave last: those are sound, the rest is lost."""
+
     def feed(self, data: bytes) -> bytes:
         """Stream bytes in, as cut by the network; whole client events out (b"" while there are none).
 

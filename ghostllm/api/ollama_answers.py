@@ -68,8 +68,8 @@ class AnswerReader:
     label: how errors name the backend. committed: content has come by. complete: the done line has.
     """
 
-    __slots__ = ("_calls", "_constrained", "_failure", "_label", "_limit", "_lines", "_mint", "_request",
-                 "_said", "_started", "committed", "complete", "usage")  # fmt: skip
+    __slots__ = ("_calls", "_constrained", "_label", "_limit", "_lines", "_mint", "_request",
+                 "_said", "_started", "committed", "complete", "fault", "usage")  # fmt: skip
 
     def __init__(
         self, request: OllamaRequest, mint: Callable[[], str], limit: int, label: str = "the backend"
@@ -86,7 +86,7 @@ class AnswerReader:
         self._constrained: list[str] = []  # the JSON of a forced call, so far
         self._said = False  # anything at all: text, thinking, a call
         self._started = False
-        self._failure: GhostError | None = None
+        self.fault: GhostError | None = None
 
     def feed(self, data: bytes) -> list[Event]:
         """Raises UpstreamAnswered for an error line, UpstreamProtocolError for anything that is not Ollama's.
@@ -95,8 +95,8 @@ class AnswerReader:
         raised with the next call: the client misses nothing. Before, the fault alone: another try is free.
         """
         events: list[Event] = []
-        if self._failure is not None:
-            raise self._failure
+        if self.fault is not None:
+            raise self.fault
         if self.complete:
             return events  # whatever follows the end is not part of the answer
         delivered = self.committed
@@ -106,15 +106,15 @@ class AnswerReader:
                 self._line(line, events)
             self._bound(self._lines.pending)
         except (GhostError, Malformed) as error:
-            self._failure = self._told(error)
+            self.fault = self._told(error)
             if not (delivered and events):
-                raise self._failure from None
+                raise self.fault from None
         return events
 
     def finish(self) -> list[Event]:
         """The body has ended. Raises UpstreamCut when no done line has come."""
-        if self._failure is not None:
-            raise self._failure
+        if self.fault is not None:
+            raise self.fault
         events = self._last(self._lines.rest())  # a last line may lack its end
         if not self.complete:
             raise UpstreamCut(f"{self._label} ended its answer before it was done")

@@ -37,9 +37,9 @@ class PassThrough:
     """
 
     __slots__ = (
-        "_backend", "_blot", "_call", "_choices", "_done", "_failure", "_finished", "_frame", "_held",
-        "_held_size", "_learned", "_limit", "_rename", "_seen", "_smooth", "_style", "_tail", "committed",
-        "complete", "usage",
+        "_backend", "_blot", "_call", "_choices", "_done", "_finished", "_frame", "_held", "_held_size",
+        "_learned", "_limit", "_rename", "_seen", "_smooth", "_style", "_tail", "committed", "complete",
+        "fault", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -59,7 +59,7 @@ class PassThrough:
         self._tail = b""
         self._seen = False  # some event with choices
         self._done = False
-        self._failure: UpstreamError | None = None
+        self.fault: UpstreamError | None = None
         self._style = events.COMPACT
         self._frame: Frame | None = None
         self._learned = 0  # attempts to find a frame
@@ -114,8 +114,8 @@ class PassThrough:
         """The terminator, unless it has come. Raises UpstreamCut, or what an unfinished last event turns out
         to be.
         """
-        if self._failure is not None:
-            raise self._failure
+        if self.fault is not None:
+            raise self.fault
         if self._done:
             return b""
         out = self._take_rest()
@@ -149,8 +149,8 @@ class PassThrough:
         return True
 
     def _take_apart(self, data: bytes) -> bytes:
-        if self._failure is not None:
-            raise self._failure
+        if self.fault is not None:
+            raise self.fault
         if self._done:
             return b""
         block = self._whole_events(data)
@@ -164,7 +164,7 @@ class PassThrough:
                 if self._done:
                     break
         except UpstreamError as error:
-            self._failure = error
+            self.fault = error
             self._smooth = False
             if not (was_committed and any(out)):
                 raise
@@ -193,11 +193,11 @@ class PassThrough:
         self._held_size += len(data)
         self._tail = (self._tail + data[-events.TAIL :])[-events.TAIL :]
         if self._held_size > self._limit:
-            self._failure = UpstreamProtocolError(
+            self.fault = UpstreamProtocolError(
                 f"{self._backend} sent an event larger than {self._limit} bytes"
             )
             self._held = []
-            raise self._failure
+            raise self.fault
 
     def _take_rest(self) -> bytes:
         """What stood at the end without an empty line: servers forget it after `[DONE]`, and errors come as

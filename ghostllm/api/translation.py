@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ghostllm.api.canonical import Answer, Event, Fold
+from ghostllm.errors import GhostError
 from ghostllm.message import Usage
 
 
@@ -17,6 +18,7 @@ class Reader(Protocol):
     usage: Usage
     committed: bool
     complete: bool
+    fault: GhostError | None
 
     def feed(self, data: bytes) -> list[Event]: ...
     def finish(self) -> list[Event]: ...
@@ -48,6 +50,10 @@ class Translation:
         self.usage = reader.usage
         self.committed = False
         self.complete = False
+
+    @property
+    def fault(self) -> GhostError | None:
+        return self._reader.fault
 
     def feed(self, data: bytes) -> bytes:
         return self._written(self._reader.feed(data))

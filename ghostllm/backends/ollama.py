@@ -123,7 +123,7 @@ class OllamaBackend:
 class EmbeddingsAnswer:
     """A `ports.Answer` of an `/api/embed` call, which is never a stream."""
 
-    __slots__ = ("_asked", "_label", "_model", "committed", "complete", "usage")
+    __slots__ = ("_asked", "_label", "_model", "committed", "complete", "fault", "usage")
 
     def __init__(self, asked: Embeddings, model: str, label: str) -> None:
         self._asked = asked
@@ -132,6 +132,7 @@ class EmbeddingsAnswer:
         self.usage = Usage()
         self.committed = False
         self.complete = False
+        self.fault: GhostError | None = None
 
     def feed(self, data: bytes) -> bytes:
         raise UpstreamProtocolError(f"{self._label} streamed embeddings")

@@ -16,7 +16,7 @@ import enum
 import time
 from dataclasses import dataclass
 
-from ghostllm.errors import GhostError, UpstreamError, UpstreamProtocolError
+from ghostllm.errors import GhostError, UpstreamProtocolError
 from ghostllm.message import Attempt, Exchange
 from ghostllm.net.client import UpstreamCall
 from ghostllm.ports import Answer, Door, Responder, Translator
@@ -92,9 +92,12 @@ class Relay:
 
     def data(self, data: bytes) -> None:
         if self._mode is Mode.FLOW:
-            out = self._answer.feed(data)
+            answer = self._answer
+            out = answer.feed(data)
             if out:
                 self._responder.write(out)
+            if answer.fault is not None:
+                raise answer.fault
         elif self._mode is Mode.HOLD:
             out = self._answer.feed(data)
             if out:
@@ -120,7 +123,7 @@ class Relay:
             self._responder.end()
             self._succeed()
 
-    def fail(self, error: UpstreamError) -> None:
+    def fail(self, error: GhostError) -> None:
         if self._mode is not Mode.FLOW:
             self._over(error)
             return

@@ -16,7 +16,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Protocol
 
-from ghostllm.errors import UpstreamConnectError, UpstreamError, UpstreamTimeout
+from ghostllm.errors import GhostError, UpstreamConnectError, UpstreamTimeout
 from ghostllm.message import Pairs, UpstreamRequest
 from ghostllm.net.address import Origin
 from ghostllm.net.pool import Pool, PoolStats
@@ -28,14 +28,14 @@ HEAD_CACHE = 64  # distinct (method, path, headers) an origin is asked with: a h
 
 
 class Sink(Protocol):
-    """Receives one answer. May raise UpstreamError from head, data and end: the call is then closed and
+    """Receives one answer. May raise GhostError from head, data and end: the call is then closed and
     `fail`ed.
     """
 
     def head(self, head: ResponseHead) -> None: ...
     def data(self, data: bytes) -> None: ...
     def end(self) -> None: ...
-    def fail(self, error: UpstreamError) -> None: ...
+    def fail(self, error: GhostError) -> None: ...
 
 
 @dataclass(slots=True, frozen=True)
@@ -246,7 +246,7 @@ class Client:
         if not reusable or self._closed:
             connection.close()
 
-    def broken(self, call: UpstreamCall, error: UpstreamError, *, stale: bool) -> None:
+    def broken(self, call: UpstreamCall, error: GhostError, *, stale: bool) -> None:
         """The call's connection is gone. stale: it had been used before and gave no byte of an answer."""
         call.connection = None
         if stale and not call.retried and call in self._calls:
@@ -277,7 +277,7 @@ class Client:
             return
         self._place_free(None)
 
-    def _fail(self, call: UpstreamCall, error: UpstreamError) -> None:
+    def _fail(self, call: UpstreamCall, error: GhostError) -> None:
         if call in self._calls:
             self._calls.discard(call)
             call.sink.fail(error)

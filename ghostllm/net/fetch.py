@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from ghostllm.errors import UpstreamError, UpstreamProtocolError
+from ghostllm.errors import GhostError, UpstreamProtocolError
 from ghostllm.message import UpstreamRequest
 from ghostllm.net.address import parse_origin
 from ghostllm.net.client import Client, TimeLimits
@@ -44,7 +44,7 @@ class _Whole:
         if not self.answer.done():
             self.answer.set_result(Fetched(self.response.status, self.response.headers, b"".join(self.parts)))
 
-    def fail(self, error: UpstreamError) -> None:
+    def fail(self, error: GhostError) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from ghostllm.errors import UpstreamCut, UpstreamError, UpstreamProtocolError
+from ghostllm.errors import GhostError, UpstreamCut, UpstreamError, UpstreamProtocolError
 from ghostllm.message import Buffers
 from ghostllm.net.buffers import shared
 from ghostllm.wire.body import ChunkedReader, LengthReader, UntilCloseReader
@@ -94,7 +94,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 call.sink.data(payload)
             if reader.done:
                 self._finish(call)
-        except UpstreamError as error:
+        except GhostError as error:
             self._break(call, error)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -106,7 +106,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if exc is None and isinstance(self._reader, UntilCloseReader):
             try:
                 call.sink.end()
-            except UpstreamError as error:
+            except GhostError as error:
                 self._client.broken(call, error, stale=False)
             else:
                 self._client.finished(call, self, reusable=False)
@@ -155,7 +155,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         alive = self._transport is not None and not self._transport.is_closing()
         self._client.finished(call, self, reusable=head.keep_alive and not reader.rest and alive)
 
-    def _break(self, call: UpstreamCall, error: UpstreamError) -> None:
+    def _break(self, call: UpstreamCall, error: GhostError) -> None:
         if self._call is not call:
             return
         self._call = None

@@ -105,6 +105,9 @@ def test_a_prompt_too_long(gateway: Gateway, fakes: Fakes, words: str) -> None:
     fakes.ollama.script({"status": 400, "message": words})
     answer = gateway.chat("ollama")
     assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
+    fakes.ollama.script({"fault": "error", "at": 0, "message": words})  # inside a stream that has just begun
+    answer = gateway.chat("ollama", stream=True)
+    assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
 
 
 def test_completions_and_embeddings_use_the_native_routes(gateway: Gateway, fakes: Fakes) -> None:

@@ -70,7 +70,6 @@ class Generator:
                     await asyncio.sleep(step[1])
         except asyncio.CancelledError:
             if exchange.outcome == "open":  # not when the client left with its answer in hand
-                exchange.outcome = "cancelled"
                 exchange.usage.partial = True
             raise
 

@@ -150,6 +150,8 @@ class Connection(asyncio.BufferedProtocol):
         exchange = self._exchange
         self._task = self._exchange = self._handler = None
         if exchange is not None:
+            if exchange.outcome == "open":
+                exchange.outcome = "cancelled"
             self._settle(exchange)
 
     def pause_writing(self) -> None:

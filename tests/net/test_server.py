@@ -352,3 +352,16 @@ def test_drain_ends_at_its_limit():
         writer.close()
 
     run(scenario)
+
+
+def test_a_client_that_leaves_at_once_is_accounted_for_although_its_task_never_ran():
+    async def scenario(echo, server, port):
+        request = b"GET /slow HTTP/1.1\r\nhost: h\r\n\r\n"
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                client.sendall(request)
+        await until(lambda: len(echo.closed_exchanges) == len(echo.opened) and server.connections == 0)
+        assert {exchange.outcome for exchange in echo.closed_exchanges} <= {"cancelled"}
+
+    run(scenario)

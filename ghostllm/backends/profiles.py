@@ -45,19 +45,16 @@ class Profile:
 
     kind: as in the configuration. label: for people. paths: by operation, below the base URL that SDKs mean
     (`…/v1`); an operation that is not there, the server does not have. inventory: its list of models, below
-    the same base. health: from the server's root, None where there is none. fields: by operation; without an
-    entry every member may be sent. include_usage: usage in a stream has to be asked for. ports: where a local
-    one listens by default.
+    the same base. fields: by operation; without an entry every member may be sent. include_usage: usage in a
+    stream has to be asked for.
     """
 
     kind: str
     label: str
     paths: Mapping[str, str] = field(default_factory=lambda: ALL_PATHS)
     inventory: str = "/models"
-    health: str | None = None
     fields: Mapping[str, Fields] = field(default_factory=dict)
     include_usage: bool = True
-    ports: tuple[int, ...] = ()
 
 
 ALL_PATHS: Mapping[str, str] = MappingProxyType(
@@ -104,20 +101,18 @@ _TRANSFORMERS_COMPLETIONS = Fields(
 
 OPENAI = Profile(kind="openai", label="OpenAI-compatible server")
 
-VLLM = Profile(kind="vllm", label="vLLM", health="/health", ports=(8000,))
+VLLM = Profile(kind="vllm", label="vLLM")
 
-LLAMACPP = Profile(kind="llamacpp", label="llama.cpp", health="/health", ports=(8080, 9931))
+LLAMACPP = Profile(kind="llamacpp", label="llama.cpp")
 
-LMSTUDIO = Profile(kind="lmstudio", label="LM Studio", ports=(1234,))
+LMSTUDIO = Profile(kind="lmstudio", label="LM Studio")
 
 TRANSFORMERS = Profile(
     kind="transformers",
     label="transformers serve",
     paths=MappingProxyType({name: path for name, path in ALL_PATHS.items() if name != "embeddings"}),
-    health="/health",
     fields={"chat": _TRANSFORMERS_CHAT, "completions": _TRANSFORMERS_COMPLETIONS},
     include_usage=False,
-    ports=(8000,),
 )
 
 PROFILES: Mapping[str, Profile] = {

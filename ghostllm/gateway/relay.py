@@ -46,8 +46,8 @@ class Relay:
     """answer_limit: bytes that a whole answer may have."""
 
     __slots__ = (
-        "_answer", "_answer_limit", "_door", "_exchange", "_head", "_held", "_mode", "_responder", "_size",
-        "_stream", "_translator", "attempt", "call", "done",
+        "_answer", "_answer_limit", "_attempt", "_door", "_exchange", "_head", "_held", "_mode",
+        "_responder", "_size", "_stream", "_translator", "call", "done",
     )  # fmt: skip
 
     def __init__(
@@ -66,7 +66,7 @@ class Relay:
         self._held: list[bytes] = []
         self._size = 0
         self._head: ResponseHead | None = None
-        self.attempt = attempt
+        self._attempt = attempt
         self.call: UpstreamCall | None = None
         self.done: asyncio.Future[GhostError | None] = asyncio.get_running_loop().create_future()
         exchange.usage = answer.usage
@@ -74,7 +74,7 @@ class Relay:
     # --- the upstream call's sink
 
     def head(self, head: ResponseHead) -> None:
-        self.attempt.status = head.status
+        self._attempt.status = head.status
         self._head = head
         if not 200 <= head.status < 300:
             self._mode = Mode.ERROR
@@ -82,11 +82,11 @@ class Relay:
         kind = head.headers.get(b"content-type", b"").lower()
         if b"html" in kind or (self._stream and kind.startswith(b"application/json")):
             raise UpstreamProtocolError(
-                f"backend {self.attempt.backend!r} answered {kind.decode('latin-1')!r} "
+                f"backend {self._attempt.backend!r} answered {kind.decode('latin-1')!r} "
                 f"where {'an event stream' if self._stream else 'JSON'} was expected"
             )
         if self._stream and head.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise UpstreamProtocolError(f"backend {self.attempt.backend!r} compressed its stream unasked")
+            raise UpstreamProtocolError(f"backend {self._attempt.backend!r} compressed its stream unasked")
         if not self._stream and self.call is not None:
             self.call.producing()
 
@@ -130,7 +130,7 @@ class Relay:
         self._exchange.error = error
         self._exchange.outcome = "broken"
         self._exchange.usage.partial = True
-        self.attempt.outcome, self.attempt.error = error.code or "error", error.message
+        self._attempt.outcome, self._attempt.error = error.code or "error", error.message
         self._responder.write(self._door.error_event(error))
         self._responder.end(close=True)
         self._resolve(None)
@@ -142,7 +142,7 @@ class Relay:
         if self._size <= limit:
             self._held.append(data)
         elif self._mode is not Mode.ERROR:  # of an error, the beginning will do
-            raise UpstreamProtocolError(f"backend {self.attempt.backend!r} answered more than {limit} bytes")
+            raise UpstreamProtocolError(f"backend {self._attempt.backend!r} answered more than {limit} bytes")
 
     def _commit(self) -> None:
         self._mode = Mode.FLOW
@@ -160,7 +160,7 @@ class Relay:
         assert self._head is not None
         encoding = self._head.headers.get(b"content-encoding")
         if encoding is not None:
-            body = _decoded(body, encoding, self._answer_limit, self.attempt.backend)
+            body = _decoded(body, encoding, self._answer_limit, self._attempt.backend)
         out = self._answer.whole(body)
         self._exchange.committed = time.monotonic()
         self._responder.respond(200, self._door.WHOLE_HEADERS + self._exchange.headers, out)
@@ -168,11 +168,11 @@ class Relay:
 
     def _succeed(self) -> None:
         self._exchange.outcome = "ok"
-        self.attempt.outcome = "ok"
+        self._attempt.outcome = "ok"
         self._resolve(None)
 
     def _over(self, error: GhostError) -> None:
-        self.attempt.outcome, self.attempt.error = error.code or "error", error.message
+        self._attempt.outcome, self._attempt.error = error.code or "error", error.message
         self._resolve(error)
 
     def _resolve(self, result: GhostError | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ghostllm.wire.fields import HOP_BY_HOP, strip_hop_by_hop
+from ghostllm.wire.fields import strip_hop_by_hop
 from ghostllm.wire.h1_request import (
     CONTINUE,
     HeadLimits,
@@ -17,7 +17,6 @@ from ghostllm.wire.h1_response import ResponseHead, date_value, read_response, r
 
 __all__ = [
     "CONTINUE",
-    "HOP_BY_HOP",
     "HeadLimits",
     "ResponseHead",
     "date_value",

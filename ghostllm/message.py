@@ -48,13 +48,15 @@ class Request:
 class Usage:
     """Token counts of one answer. None means that nobody said; 0 means that somebody said zero.
 
-    prompt includes cached tokens (OpenAI's meaning). estimated: not the backend's own figures. partial: the
-    answer was cut or cancelled, so the counts are what was spent until then.
+    prompt includes cached tokens and those written to the cache (OpenAI's meaning). estimated: not the
+    backend's own figures. partial: the answer was cut or cancelled, so the counts are what was spent until
+    then.
     """
 
     prompt: int | None = None
     completion: int | None = None
     cached: int | None = None
+    cache_write: int | None = None
     reasoning: int | None = None
     estimated: bool = False
     partial: bool = False

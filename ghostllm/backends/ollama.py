@@ -8,16 +8,17 @@ import datetime
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ghostllm import jsonx
-from ghostllm.api import ollama, ollama_errors, openai_chat, openai_text
-from ghostllm.api.canonical import Embeddings
-from ghostllm.api.ollama_answers import AnswerReader, Malformed, read_embeddings
-from ghostllm.api.openai_answers import ChatWriter, CompletionWriter, write_embeddings
+from ghostllm.api.canonical import Conversation, Embeddings
+from ghostllm.api.doors import DIALECTS
+from ghostllm.api.ollama import failures, request_writer
+from ghostllm.api.ollama.answer_reader import AnswerReader, Malformed, read_embeddings
 from ghostllm.api.translation import Translation
 from ghostllm.backends.openai import retry_after
-from ghostllm.errors import GhostError, UnsupportedParameter, UpstreamProtocolError
+from ghostllm.errors import GhostError, UpstreamProtocolError
 from ghostllm.message import Call, Pairs, UpstreamRequest, Usage
 from ghostllm.ports import Answer, ModelInfo
 
@@ -72,36 +73,25 @@ class OllamaBackend:
 
     def prepare(self, call: Call, model: str, extra: Mapping[str, Any]) -> tuple[UpstreamRequest, Answer]:
         """Raises RequestError, UnsupportedParameter, UnsupportedValue with the member at fault."""
-        fields = {**call.fields, **extra} if extra else call.fields
-        if call.operation == "chat":
-            conversation = openai_chat.read_request(fields)
-            return self._stream(call, ollama.chat_request(conversation, model), "chatcmpl-", ChatWriter)
-        if call.operation == "completions":
-            continuation = openai_text.read_continuation(fields)
-            return self._stream(call, ollama.generate_request(continuation, model), "cmpl-", CompletionWriter)
-        if call.operation == "embeddings":
-            embeddings = openai_text.read_embeddings(fields)
-            request = ollama.embed_request(embeddings, model)
-            return self._post(request), EmbeddingsAnswer(embeddings, call.model, self._label)
-        raise UnsupportedParameter(f"Ollama has no {call.operation}", param="model")
-
-    def _stream(
-        self,
-        call: Call,
-        request: ollama.OllamaRequest,
-        prefix: str,
-        writer: type[ChatWriter] | type[CompletionWriter],
-    ) -> tuple[UpstreamRequest, Answer]:
+        dialect = DIALECTS[call.door]
+        asked = dialect.neutral(replace(call, fields={**call.fields, **extra}) if extra else call)
+        if isinstance(asked, Embeddings):
+            request = request_writer.embed_request(asked, model)
+            return self._post(request), EmbeddingsAnswer(call, asked, self._label)
+        if isinstance(asked, Conversation):
+            request = request_writer.chat_request(asked, model)
+        else:
+            request = request_writer.generate_request(asked, model)
         reader = AnswerReader(request, lambda: self._mint("call_"), self._event_limit, self._label)
-        written = writer(self._mint(prefix), call.model, int(self._clock()), usage=call.wants_usage)
-        return self._post(request), Translation(reader, written)
+        writer = dialect.writer(call, int(self._clock()), self._mint)
+        return self._post(request), Translation(reader, writer)
 
-    def _post(self, request: ollama.OllamaRequest) -> UpstreamRequest:
+    def _post(self, request: request_writer.OllamaRequest) -> UpstreamRequest:
         headers = self._stream_headers if request.body.get("stream") else self._whole_headers
         return UpstreamRequest("POST", request.path, headers, [jsonx.dumps(request.body)])
 
     def failure(self, status: int, headers: dict[bytes, bytes], body: bytes) -> GhostError:
-        return ollama_errors.answered(status, body, self._label, retry_after(headers, self._clock()))
+        return failures.answered(status, body, self._label, retry_after(headers, self._clock()))
 
     def inventory_request(self) -> UpstreamRequest:
         return UpstreamRequest("GET", "/api/tags", self._get_headers)
@@ -123,12 +113,12 @@ class OllamaBackend:
 class EmbeddingsAnswer:
     """A `ports.Answer` of an `/api/embed` call, which is never a stream."""
 
-    __slots__ = ("_asked", "_label", "_model", "committed", "complete", "fault", "usage")
+    __slots__ = ("_asked", "_call", "_label", "committed", "complete", "fault", "usage")
 
-    def __init__(self, asked: Embeddings, model: str, label: str) -> None:
+    def __init__(self, call: Call, asked: Embeddings, label: str) -> None:
+        self._call = call
         self._asked = asked
         self._label = label
-        self._model = model
         self.usage = Usage()
         self.committed = False
         self.complete = False
@@ -147,7 +137,7 @@ class EmbeddingsAnswer:
         except Malformed as error:
             raise UpstreamProtocolError(f"{self._label} sent {error}") from None
         self.committed = self.complete = True
-        return write_embeddings(self._model, vectors, self.usage, as_base64=asked.base64)
+        return DIALECTS[self._call.door].write_embeddings(self._call, vectors, self.usage)
 
 
 def _is_model(item: Any) -> bool:

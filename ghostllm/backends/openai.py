@@ -14,8 +14,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ghostllm import jsonx
-from ghostllm.api.openai_failures import CONTEXT_CODE, answered, read_words
-from ghostllm.api.passthrough import PassThrough, choices_of
+from ghostllm.api.openai.failures import CONTEXT_CODE, answered, read_words
+from ghostllm.api.openai.passthrough import PassThrough, choices_of
 from ghostllm.api.splice import edit
 from ghostllm.backends.profiles import ANY, Fields, Profile
 from ghostllm.errors import (

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from itertools import count
 
-from ghostllm.api import openai
+from ghostllm.api.openai import door as openai
 from ghostllm.errors import GhostError, Overloaded
 from ghostllm.gateway import listing, operate
 from ghostllm.gateway.cors import CorsPolicy

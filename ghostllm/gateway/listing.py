@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ghostllm.api import openai
+from ghostllm.api.openai import door as openai
 from ghostllm.errors import ModelNotFound
 from ghostllm.gateway.routes import id_behind
 from ghostllm.gateway.snapshot import Snapshot

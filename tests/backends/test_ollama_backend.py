@@ -173,8 +173,6 @@ def test_what_cannot_be_served_is_refused():
     assert caught.value.param == "n"
     with pytest.raises(RequestError):
         prepare(call("chat"))
-    with pytest.raises(UnsupportedParameter):
-        prepare(call("speech"))
 
 
 # --- errors, in Ollama's words

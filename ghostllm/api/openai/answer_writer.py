@@ -28,6 +28,8 @@ from ghostllm.api.canonical import (
     ToolCallDelta,
     UsageEvent,
 )
+from ghostllm.api.openai.errors import error_event
+from ghostllm.errors import GhostError
 from ghostllm.message import Usage
 
 DONE = b"data: [DONE]\n\n"
@@ -86,6 +88,9 @@ class ChatWriter:
 
     def end(self) -> bytes:
         return DONE
+
+    def error(self, error: GhostError) -> bytes:
+        return error_event(error)
 
     def whole(self, answer: Answer) -> bytes:
         text = [part.text for part in answer.parts if isinstance(part, Text)]
@@ -149,6 +154,9 @@ class CompletionWriter:
     def end(self) -> bytes:
         return DONE
 
+    def error(self, error: GhostError) -> bytes:
+        return error_event(error)
+
     def whole(self, answer: Answer) -> bytes:
         text = "".join(part.text for part in answer.parts if isinstance(part, Text))
         choice = {
@@ -179,7 +187,7 @@ class CompletionWriter:
         }
 
 
-def write_embeddings(
+def embeddings_body(
     model: str, vectors: Sequence[Sequence[float]], usage: Usage, *, as_base64: bool
 ) -> bytes:
     """as_base64: little-endian float32, as the SDK decodes it; otherwise numbers, exactly as they came."""

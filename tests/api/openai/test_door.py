@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ghostllm import errors, jsonx
-from ghostllm.api import openai
+from ghostllm.api.openai import door as openai
 from ghostllm.jsonx import dumps, loads
 
 HELLO = [{"role": "user", "content": "hello"}]

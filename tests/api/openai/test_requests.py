@@ -24,9 +24,9 @@ from ghostllm.api.canonical import (
     ToolChoice,
     ToolResult,
 )
-from ghostllm.api.openai_chat import read_request
-from ghostllm.api.openai_request import write_request
-from ghostllm.api.openai_text import read_continuation, read_embeddings
+from ghostllm.api.openai.request_reader import read_request
+from ghostllm.api.openai.request_writer import write_request
+from ghostllm.api.openai.text_reader import read_continuation, read_embeddings
 from ghostllm.errors import RequestError, UnsupportedParameter, UnsupportedValue
 
 USER = {"role": "user", "content": "hi"}

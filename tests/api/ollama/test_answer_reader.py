@@ -20,8 +20,8 @@ from ghostllm.api.canonical import (
     ToolCallDelta,
     UsageEvent,
 )
-from ghostllm.api.ollama import OllamaRequest
-from ghostllm.api.ollama_answers import AnswerReader, Malformed, read_embeddings
+from ghostllm.api.ollama.answer_reader import AnswerReader, Malformed, read_embeddings
+from ghostllm.api.ollama.request_writer import OllamaRequest
 from ghostllm.errors import GhostError, UpstreamAnswered, UpstreamCut, UpstreamProtocolError
 from ghostllm.message import Usage
 

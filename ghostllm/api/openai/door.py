@@ -1,20 +1,25 @@
 """The OpenAI door: reads the calls of its clients, and tells them errors and models in OpenAI's shapes.
 
 Only what the gateway itself needs of a request is checked here; unknown members pass, and what is wrong with
-the rest is the backend's to say. This module is a `ports.Door`.
+the rest is the backend's to say. This module is a `ports.Door` and a `translation.Dialect`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ghostllm import jsonx
 from ghostllm.api.members import kind
+from ghostllm.api.openai import request_reader, text_reader
+from ghostllm.api.openai.answer_writer import ChatWriter, CompletionWriter, embeddings_body
+from ghostllm.api.openai.errors import error_event as error_event
+from ghostllm.api.openai.errors import error_headers as error_headers
+from ghostllm.api.openai.errors import render_error as render_error
 from ghostllm.api.splice import refuse_duplicate
-from ghostllm.errors import GhostError, MethodNotAllowed, RequestError, UpstreamError
-from ghostllm.message import Body, Call, Pairs
+from ghostllm.api.translation import Mint, Neutral
+from ghostllm.errors import RequestError
+from ghostllm.message import Body, Call, Pairs, Usage
 
 WHOLE_HEADERS: Pairs = ((b"content-type", b"application/json"),)
 STREAM_HEADERS: Pairs = (
@@ -23,7 +28,6 @@ STREAM_HEADERS: Pairs = (
     (b"x-accel-buffering", b"no"),
 )
 
-DONE = b"data: [DONE]\n\n"
 KEEPALIVE = b": ping\n\n"
 """A comment: every SSE parser skips it, so it may be sent before and between events."""
 
@@ -52,33 +56,26 @@ def read_call(operation: str, body: Body) -> Call:
     return Call("openai", operation, model, body, fields, stream, wants_usage)
 
 
-def render_error(error: GhostError) -> bytes:
-    """`{"error": {"message", "type", "param", "code"}}`, as OpenAI's API reference has it."""
-    return jsonx.dumps({"error": _error_object(error)})
+def neutral(call: Call) -> Neutral:
+    """See translation.Dialect."""
+    if call.operation == "chat":
+        return request_reader.read_request(call.fields)
+    if call.operation == "completions":
+        return text_reader.read_continuation(call.fields)
+    return text_reader.read_embeddings(call.fields)
 
 
-def error_event(error: GhostError) -> bytes:
-    """The SDKs raise on an event with a truthy `error`. No `[DONE]` follows it."""
-    return b"data: " + render_error(error) + b"\n\n"
+def writer(call: Call, created: int, mint: Mint) -> ChatWriter | CompletionWriter:
+    """See translation.Dialect."""
+    if call.operation == "chat":
+        return ChatWriter(mint("chatcmpl-"), call.model, created, usage=call.wants_usage)
+    return CompletionWriter(mint("cmpl-"), call.model, created, usage=call.wants_usage)
 
 
-def error_headers(error: GhostError) -> Pairs:
-    """What SDKs read off an error: `retry-after` in seconds, `retry-after-ms`, and `x-should-retry: false`
-    where they would retry by the status alone but should not, since the gateway has tried already or trying
-    again cannot help.
-    """
-    headers: list[tuple[bytes, bytes]] = []
-    if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", error.allow.encode()))
-    if error.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    if error.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after)))
-        headers.append((b"retry-after-ms", b"%d" % math.ceil(error.retry_after * 1000)))
-    retried = error.status in (408, 409, 429) or error.status >= 500
-    if retried and (isinstance(error, UpstreamError) or error.status in (500, 501, 505)):
-        headers.append((b"x-should-retry", b"false"))
-    return tuple(headers)
+def write_embeddings(call: Call, vectors: Sequence[Sequence[float]], usage: Usage) -> bytes:
+    """See translation.Dialect."""
+    as_base64 = call.fields.get("encoding_format") == "base64"
+    return embeddings_body(call.model, vectors, usage, as_base64=as_base64)
 
 
 def render_models(models: Iterable[tuple[str, int | None, str]]) -> bytes:
@@ -93,23 +90,6 @@ def render_model(name: str, created: int | None, owner: str) -> bytes:
 def _model(name: str, created: int | None, owner: str) -> dict[str, Any]:
     """SDKs declare `created` and `owned_by` as always present."""
     return {"id": name, "object": "model", "created": created or 0, "owned_by": owner or "ghostllm"}
-
-
-def _error_object(error: GhostError) -> dict[str, Any]:
-    return {"message": error.message, "type": _type(error.status), "param": error.param, "code": _code(error)}
-
-
-def _type(status: int) -> str:
-    """OpenAI says `invalid_request_error` of a bad key and a missing model, too; clients tell them by the
-    status.
-    """
-    if status == 429:
-        return "rate_limit_error"
-    return "server_error" if status >= 500 else "invalid_request_error"
-
-
-def _code(error: GhostError) -> str | None:
-    return "rate_limit_exceeded" if error.status == 429 and error.code is None else error.code
 
 
 def _read_object(body: Body) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 from ghostllm import jsonx
-from ghostllm.api import ollama_errors
 from ghostllm.api.canonical import (
     Event,
     Finish,
@@ -23,7 +22,8 @@ from ghostllm.api.canonical import (
     ToolCallDelta,
     UsageEvent,
 )
-from ghostllm.api.ollama import OllamaRequest
+from ghostllm.api.ollama import failures
+from ghostllm.api.ollama.request_writer import OllamaRequest
 from ghostllm.errors import GhostError, UpstreamAnswered, UpstreamCut, UpstreamProtocolError
 from ghostllm.message import Usage
 
@@ -152,7 +152,7 @@ class AnswerReader:
         if not isinstance(value, dict):
             raise Malformed("a line that is not an object")
         if "error" in value:
-            raise ollama_errors.inside(value["error"])
+            raise failures.inside(value["error"])
         message = value.get("message")
         if message is None:
             message = {"content": value.get("response"), "thinking": value.get("thinking")}

@@ -21,7 +21,7 @@ from ghostllm.api.canonical import (
     ToolCallDelta,
     UsageEvent,
 )
-from ghostllm.api.openai_answers import ChatWriter, CompletionWriter, write_embeddings
+from ghostllm.api.openai.answer_writer import ChatWriter, CompletionWriter, embeddings_body
 from ghostllm.message import Usage
 
 TOKENS = (TokenLogprob("Hi", -0.25, (72, 105), (TokenLogprob("Hi", -0.25), TokenLogprob("Ho", -2.0))),)
@@ -194,11 +194,11 @@ def test_a_whole_completion():
 
 def test_embeddings_as_numbers_and_as_float32():
     vectors = [[0.5, -0.25], [1.0, 0.0]]
-    plain = jsonx.loads(write_embeddings("m", vectors, Usage(prompt=4), as_base64=False))
+    plain = jsonx.loads(embeddings_body("m", vectors, Usage(prompt=4), as_base64=False))
     body = CreateEmbeddingResponse.model_validate(plain, strict=True)
     assert [item.embedding for item in body.data] == vectors
     assert [item.index for item in body.data] == [0, 1]
     assert (body.usage.prompt_tokens, body.usage.total_tokens) == (4, 4)
-    packed = jsonx.loads(write_embeddings("m", vectors, Usage(prompt=4), as_base64=True))
+    packed = jsonx.loads(embeddings_body("m", vectors, Usage(prompt=4), as_base64=True))
     decoded = [struct.unpack("<2f", base64.b64decode(item["embedding"])) for item in packed["data"]]
     assert [list(vector) for vector in decoded] == vectors

@@ -11,7 +11,7 @@ from typing import Any
 
 from ghostllm.api.canonical import Continuation, Embeddings
 from ghostllm.api.members import Members
-from ghostllm.api.openai_chat import extensions, read_sampling
+from ghostllm.api.openai.request_reader import extensions, read_sampling
 from ghostllm.errors import RequestError, UnsupportedValue
 
 CONTINUATION = frozenset((

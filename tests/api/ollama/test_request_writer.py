@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from ghostllm.api.ollama import (
+from ghostllm.api.ollama.request_writer import (
     IGNORED,
     NEUTRAL_VALUES,
     chat_request,
     embed_request,
     generate_request,
 )
-from ghostllm.api.openai_chat import read_request
-from ghostllm.api.openai_text import read_continuation, read_embeddings
+from ghostllm.api.openai.request_reader import read_request
+from ghostllm.api.openai.text_reader import read_continuation, read_embeddings
 from ghostllm.errors import RequestError, UnsupportedParameter, UnsupportedValue
 
 USER = {"role": "user", "content": "hi"}

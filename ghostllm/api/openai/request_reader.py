@@ -1,5 +1,5 @@
-"""OpenAI chat requests to the neutral form. The way back is in `openai_request`, answers are in
-`openai_answers`.
+"""OpenAI chat requests to the neutral form. The way back is in `request_writer`, answers are in
+`answer_writer`.
 
 After the reference of `POST /chat/completions` (openai 3.54). `functions` and `function_call`, deprecated
 since 2023, are refused by name: what they do, `tools` does.

@@ -7,7 +7,7 @@ an error instead of a shorter prompt.
 
 A forced tool call (`tool_choice` required or named), which Ollama ignores, is made so: the tools are
 described in the system message instead of the request, the output is constrained to `{"name", "arguments"}`
-of one of them, and the reader (`ollama_answers`) turns that object into the call. It arrives in one piece,
+of one of them, and the reader (`answer_reader`) turns that object into the call. It arrives in one piece,
 since only the whole is known to be valid.
 """
 
@@ -29,7 +29,7 @@ from ghostllm.api.canonical import (
     Text,
 )
 from ghostllm.api.json_schema import inline, narrow
-from ghostllm.api.ollama_messages import write_messages
+from ghostllm.api.ollama.messages import write_messages
 from ghostllm.errors import RequestError, UnsupportedParameter, UnsupportedValue
 
 IGNORED = {

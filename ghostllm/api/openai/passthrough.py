@@ -2,7 +2,7 @@
 understood.
 
 A stream is relayed in the pieces in which it comes. Until the first content every event is read. From then on
-most pieces are known to be like one read before but for its text (`openai_frame`). Others are tested: whole
+most pieces are known to be like one read before but for its text (`frame`). Others are tested: whole
 events in the server's own style, sound JSON, and nothing inside that means something here (usage, an error, a
 finish reason, the terminator); the model's words cannot be mistaken for those, because in JSON a quotation
 mark inside a string has a backslash before it. A piece that fails a test is taken apart, event by event.
@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from ghostllm import jsonx
-from ghostllm.api import openai_events as events
-from ghostllm.api.openai import DONE
-from ghostllm.api.openai_failures import stream_error
-from ghostllm.api.openai_frame import Frame, learn
+from ghostllm.api.openai import events
+from ghostllm.api.openai.answer_writer import DONE
+from ghostllm.api.openai.failures import stream_error
+from ghostllm.api.openai.frame import Frame, learn
+from ghostllm.api.openai.usage import take_usage
 from ghostllm.api.splice import edit, find
-from ghostllm.api.usage import take_usage
 from ghostllm.errors import RequestError, UpstreamAnswered, UpstreamCut, UpstreamError, UpstreamProtocolError
 from ghostllm.message import Call, Usage
 

@@ -3,11 +3,12 @@ modules).
 
 Both give `dumps` -> compact UTF-8 bytes and `loads` <- bytes-like or str. `loads` raises `DecodeError` (a
 ValueError) on anything that is not JSON, on invalid UTF-8, on NaN and Infinity, and on nesting too deep to
-parse.
+parse; its message says where.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -18,24 +19,15 @@ try:
 except ImportError:
     orjson = None  # type: ignore[assignment]
 
-
-class DecodeError(ValueError):
-    """The text is not JSON; the message says where."""
-
+DecodeError = json.JSONDecodeError
+"""orjson's own is one of these."""
 
 if orjson is not None:
     BACKEND = "orjson"
     dumps = orjson.dumps
-
-    def loads(data: bytes | bytearray | memoryview | str) -> Any:
-        try:
-            return orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            raise DecodeError(str(error)) from None
+    loads = orjson.loads
 
 else:
-    import json
-
     BACKEND = "json"
     _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
@@ -43,15 +35,15 @@ else:
         return _encode(value).encode("utf-8", "replace")
 
     def _refuse(name: str) -> Any:
-        raise DecodeError(f"{name} is not JSON")
+        raise DecodeError(f"{name} is not JSON", "", 0)
 
     def loads(data: bytes | bytearray | memoryview | str) -> Any:
         try:
             text = data if isinstance(data, str) else str(data, "utf-8")
             return json.loads(text, parse_constant=_refuse)
         except RecursionError:
-            raise DecodeError("nested too deeply") from None
+            raise DecodeError("nested too deeply", "", 0) from None
         except DecodeError:
             raise
         except ValueError as error:
-            raise DecodeError(str(error)) from None
+            raise DecodeError(str(error), "", 0) from None

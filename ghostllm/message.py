@@ -122,30 +122,38 @@ class Attempt:
     error: str | None = None
 
 
+NO_USAGE = Usage()
+"""What an exchange has until an attempt counts. Shared: replaced, never changed."""
+
+
 class Exchange:
     """The one object that travels with a request, from its first byte to its log line.
 
-    headers: fields that every answer to it carries. received, committed, finished: marks of the timeline
-    (whole head seen; first content handed to the client; last byte handed over). status is what the client
-    saw. outcome: "ok", "error" (before the answer), "broken" (inside it) or "cancelled" (the client left).
+    id_field: the header line that tells both sides the request's id. headers: the other fields that every
+    answer to it carries. door: the dialect of the client. received, committed, finished: marks of the
+    timeline (whole head seen; first content handed to the client; last byte handed over). status is what the
+    client saw. outcome: "ok", "error" (before the answer), "broken" (inside it) or "cancelled" (the client
+    left).
     """
 
     __slots__ = (
-        "attempts", "backend", "bytes_out", "call", "committed", "error", "finished", "headers", "identity",
-        "outcome", "received", "request", "request_id", "route", "status", "usage",
+        "attempts", "backend", "bytes_out", "call", "committed", "door", "error", "finished", "headers",
+        "id_field", "identity", "outcome", "received", "request", "request_id", "route", "status", "usage",
     )  # fmt: skip
 
     def __init__(self, request: Request, request_id: str, received: float) -> None:
         self.request = request
         self.request_id = request_id
+        self.id_field = b"x-request-id: %b\r\n" % request_id.encode()
         self.received = received
         self.route = ""
+        self.door = "openai"
         self.headers: Pairs = ()
         self.identity = ANONYMOUS
         self.call: Call | None = None
         self.attempts: list[Attempt] = []
         self.backend: str | None = None
-        self.usage = Usage()
+        self.usage = NO_USAGE
         self.committed: float | None = None
         self.finished: float | None = None
         self.status = 0

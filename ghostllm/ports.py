@@ -7,7 +7,7 @@ prepare upstream requests and read the answers; observers see every exchange at 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,23 +24,39 @@ class Flow(Protocol):
     def resume(self) -> None: ...
 
 
+class Work(Protocol):
+    """What has been begun for a client and is of no use without it."""
+
+    def cancel(self) -> object: ...
+
+
 class Responder(Protocol):
     """The way back to one client, whatever its HTTP version. Either `respond` once, or `begin`, `write`…,
-    `end`.
+    `end`, or `fail`.
 
-    Nothing here blocks: `write` hands its data, which is never empty, over and returns. Framing (length,
-    chunks, connection close) is the server's.
+    The exchange's outcome is set before its last call here: that one closes the books. Nothing here blocks:
+    `write` hands its data, which is never empty, over and returns. Framing (length, chunks, connection close)
+    and the exchange's own header fields are the server's. After the client has left every call is a no-op.
     """
 
     def respond(self, status: int, headers: Pairs, body: bytes) -> None: ...
     def begin(self, status: int, headers: Pairs) -> None: ...
     def write(self, data: bytes) -> None: ...
     def end(self, *, close: bool = False) -> None: ...
+    def fail(self, error: GhostError) -> None:
+        """Tells the client of `error`; an answer that has begun is broken off instead."""
+
+    def run(self, work: Coroutine[Any, Any, None]) -> Work:
+        """Runs a handler that has to wait. What it raises is told to the client."""
+
     def attach(self, source: Flow) -> None:
         """Pause and resume `source` as the client's socket fills and drains."""
 
 
-Handler = Callable[[Exchange, Responder], Awaitable[None]]
+Handler = Callable[[Exchange, Responder], "Work | None"]
+"""Begins to answer. The answer ends through the responder, at once or later; in that case the work is
+returned, to be cancelled when the client leaves. Raises GhostError for the client.
+"""
 
 
 class Application(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from itertools import count
 
 from ghostllm.api.openai import door as openai
@@ -15,7 +15,7 @@ from ghostllm.gateway.generate import Generator
 from ghostllm.gateway.routes import Route, Routes, missing
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.message import Exchange, Pairs, Request
-from ghostllm.ports import Door, Handler, Observer, Responder
+from ghostllm.ports import Door, Handler, Observer, Responder, Work
 
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 
@@ -34,7 +34,7 @@ class Gateway:
         self._observer = observer
         self._metrics = metrics
         self._generator = Generator()
-        self._id_prefix = secrets.token_hex(6)
+        self._id_prefix = f"req_{secrets.token_hex(6)}"
         self._ids = count(1)
         self.routes = Routes(self._table())
         self.snapshot = snapshot
@@ -46,7 +46,8 @@ class Gateway:
     @snapshot.setter
     def snapshot(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._cors = CorsPolicy(snapshot.config.server.cors)
+        cors = snapshot.config.server.cors
+        self._cors = CorsPolicy(cors) if cors.origins else None
 
     def _table(self) -> list[Route]:
         return [
@@ -64,11 +65,13 @@ class Gateway:
     # --- ports.Application
 
     def open(self, request: Request, now: float) -> tuple[Exchange, Handler | None]:
-        exchange = Exchange(request, self._request_id(request), now)
-        exchange.headers = (
-            (b"x-request-id", exchange.request_id.encode()),
-            *self._cors.answer_headers(request),
-        )
+        given = request.headers.get(b"x-request-id")
+        if given is not None and SANE_REQUEST_ID.fullmatch(given):
+            exchange = Exchange(request, given.decode(), now)
+        else:
+            exchange = Exchange(request, f"{self._id_prefix}{next(self._ids):08x}", now)
+        if self._cors is not None:
+            exchange.headers = self._cors.answer_headers(request)
         self._observer.opened(exchange)
         try:
             return exchange, self._admit(exchange)
@@ -79,8 +82,7 @@ class Gateway:
     def malformed(self, error: GhostError, peer: str, now: float) -> Exchange:
         request = Request("-", "-", {})
         request.peer = peer
-        exchange = Exchange(request, self._mint_id(), now)
-        exchange.headers = ((b"x-request-id", exchange.request_id.encode()),)
+        exchange = Exchange(request, f"{self._id_prefix}{next(self._ids):08x}", now)
         exchange.error = error
         self._observer.opened(exchange)
         return exchange
@@ -88,11 +90,8 @@ class Gateway:
     def render(self, exchange: Exchange) -> tuple[int, Pairs, bytes]:
         error = exchange.error
         assert error is not None
-        return (
-            error.status,
-            (*openai.WHOLE_HEADERS, *exchange.headers, *openai.error_headers(error)),
-            openai.render_error(error),
-        )
+        headers = (*openai.WHOLE_HEADERS, *openai.error_headers(error))
+        return error.status, headers, openai.render_error(error)
 
     def closed(self, exchange: Exchange) -> None:
         self._observer.finished(exchange)
@@ -107,49 +106,41 @@ class Gateway:
         exchange.route = route.name
         if request.method == "OPTIONS":
             return self._options(route)
-        handler = self.routes.handler(route, request.method)
+        handler = route.handlers.get(request.method) or self.routes.handler(route, request.method)
         if not route.open:
             if self.draining:
                 raise Overloaded("this gateway is shutting down", retry_after=1)
             exchange.identity = self._snapshot.authenticator.identify(request.headers)
         return handler
 
-    def _request_id(self, request: Request) -> str:
-        given = request.headers.get(b"x-request-id")
-        if given is not None and SANE_REQUEST_ID.fullmatch(given):
-            return given.decode()
-        return self._mint_id()
-
-    def _mint_id(self) -> str:
-        return f"req_{self._id_prefix}{next(self._ids):08x}"
-
     # --- handlers
 
     def _calls(self, door: Door, operation: str) -> Handler:
-        def handle(exchange: Exchange, responder: Responder) -> Awaitable[None]:
-            return self._generator.handle(self._snapshot, door, operation, exchange, responder)
+        def handle(exchange: Exchange, responder: Responder) -> Work:
+            return self._generator.begin(self._snapshot, door, operation, exchange, responder)
 
         return handle
 
-    def _with_snapshot(self, answer: Callable[[Snapshot, Exchange, Responder], Awaitable[None]]) -> Handler:
-        def handle(exchange: Exchange, responder: Responder) -> Awaitable[None]:
-            return answer(self._snapshot, exchange, responder)
+    def _with_snapshot(self, answer: Callable[[Snapshot, Exchange, Responder], None]) -> Handler:
+        def handle(exchange: Exchange, responder: Responder) -> None:
+            answer(self._snapshot, exchange, responder)
 
         return handle
 
     def _options(self, route: Route) -> Handler:
-        async def handle(exchange: Exchange, responder: Responder) -> None:
-            allow = route.allow
+        def handle(exchange: Exchange, responder: Responder) -> None:
+            headers: Pairs = ((b"allow", route.allow.encode()),)
+            if self._cors is not None:
+                headers += self._cors.preflight_headers(exchange.request, route.allow)
             exchange.outcome = "ok"
-            preflight = self._cors.preflight_headers(exchange.request, allow)
-            responder.respond(204, ((b"allow", allow.encode()), *exchange.headers, *preflight), b"")
+            responder.respond(204, headers, b"")
 
         return handle
 
-    async def _get_ready(self, exchange: Exchange, responder: Responder) -> None:
+    def _get_ready(self, exchange: Exchange, responder: Responder) -> None:
         operate.ready(exchange, responder, self.ready() and not self.draining)
 
-    async def _get_metrics(self, exchange: Exchange, responder: Responder) -> None:
+    def _get_metrics(self, exchange: Exchange, responder: Responder) -> None:
         kind, text = self._metrics(exchange.request.headers.get(b"accept", b""))
         exchange.outcome = "ok"
-        responder.respond(200, ((b"content-type", kind.encode()), *exchange.headers), text)
+        responder.respond(200, ((b"content-type", kind.encode()),), text)

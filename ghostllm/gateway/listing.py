@@ -13,20 +13,20 @@ from ghostllm.routing.catalog import Model, allowed
 MODEL_PATH = "/v1/models/"
 
 
-async def models(snapshot: Snapshot, exchange: Exchange, responder: Responder) -> None:
+def models(snapshot: Snapshot, exchange: Exchange, responder: Responder) -> None:
     entries = [_entry(model.name, model) for model in snapshot.catalog().visible(exchange.identity)]
     exchange.outcome = "ok"
-    responder.respond(200, openai.WHOLE_HEADERS + exchange.headers, openai.render_models(entries))
+    responder.respond(200, openai.WHOLE_HEADERS, openai.render_models(entries))
 
 
-async def model(snapshot: Snapshot, exchange: Exchange, responder: Responder) -> None:
+def model(snapshot: Snapshot, exchange: Exchange, responder: Responder) -> None:
     """One model by name or alias. The name may hold slashes, raw or percent-encoded."""
     name = id_behind(MODEL_PATH, exchange.request.path)
     found = snapshot.catalog().find(name)
     if found is None or not allowed(exchange.identity, found.name):
         raise ModelNotFound(f"no backend serves the model {name!r}", param="model")
     exchange.outcome = "ok"
-    responder.respond(200, openai.WHOLE_HEADERS + exchange.headers, openai.render_model(*_entry(name, found)))
+    responder.respond(200, openai.WHOLE_HEADERS, openai.render_model(*_entry(name, found)))
 
 
 def _entry(name: str, model: Model) -> tuple[str, int | None, str]:

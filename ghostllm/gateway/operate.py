@@ -21,12 +21,12 @@ IDENTITY = {
 }
 
 
-async def health(exchange: Exchange, responder: Responder) -> None:
+def health(exchange: Exchange, responder: Responder) -> None:
     """Alive: the event loop turns."""
     _answer(exchange, responder, 200, {"status": "ok"})
 
 
-async def version(exchange: Exchange, responder: Responder) -> None:
+def version(exchange: Exchange, responder: Responder) -> None:
     _answer(exchange, responder, 200, IDENTITY)
 
 
@@ -37,4 +37,4 @@ def ready(exchange: Exchange, responder: Responder, able: bool) -> None:
 
 def _answer(exchange: Exchange, responder: Responder, status: int, value: dict[str, str]) -> None:
     exchange.outcome = "ok"
-    responder.respond(status, JSON + exchange.headers, jsonx.dumps(value))
+    responder.respond(status, JSON, jsonx.dumps(value))

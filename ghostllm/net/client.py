@@ -1,6 +1,6 @@
 """The upstream side: calls to one origin over pooled HTTP/1.1 connections, driven by transport callbacks.
 
-    call = client.start(request, extra_headers, sink, limits)      returns at once
+    call = client.start(request, fields, sink, limits)             returns at once, and before any of these:
     sink.head(head); sink.data(bytes)…; sink.end()                 or sink.fail(error), once, at any time
     call.cancel()                                                  silence from now on; the connection is
     closed
@@ -19,6 +19,7 @@ from typing import Protocol
 from ghostllm.errors import GhostError, UpstreamConnectError, UpstreamTimeout
 from ghostllm.message import Pairs, UpstreamRequest
 from ghostllm.net.address import Origin
+from ghostllm.net.outbox import Outbox
 from ghostllm.net.pool import Pool, PoolStats
 from ghostllm.net.upstream import UpstreamConnection
 from ghostllm.wire.h1 import ResponseHead, request_head
@@ -144,10 +145,11 @@ class Client:
         self._tls = tls
         self._idle_limit = idle_limit
         self._loop = asyncio.get_running_loop()
+        self.outbox = Outbox(self._loop)
         self._pool: Pool[UpstreamConnection, UpstreamCall] = Pool(max_connections)
         self._calls: set[UpstreamCall] = set()
         self._sweeper: asyncio.TimerHandle | None = None
-        self._heads: dict[tuple[str, str, Pairs], bytes] = {}
+        self._heads: dict[int, tuple[Pairs, tuple[str, str], bytes]] = {}
         self._closed = False
         self.now = self._loop.time
 
@@ -158,9 +160,9 @@ class Client:
     def stats(self) -> PoolStats:
         return self._pool.stats
 
-    def start(self, request: UpstreamRequest, extra: Pairs, sink: Sink, limits: TimeLimits) -> UpstreamCall:
-        """Sends `request` with the header fields `extra` added. extra is trusted to hold no line breaks."""
-        call = UpstreamCall(self, request, self._request_head(request, extra), sink, limits, self.now())
+    def start(self, request: UpstreamRequest, fields: bytes, sink: Sink, limits: TimeLimits) -> UpstreamCall:
+        """Sends `request` with further header lines (`fields`), known to be sound, each with its end."""
+        call = UpstreamCall(self, request, self._request_head(request, fields), sink, limits, self.now())
         self._calls.add(call)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
@@ -188,20 +190,23 @@ class Client:
 
     # --- connecting
 
-    def _request_head(self, request: UpstreamRequest, extra: Pairs) -> bytes:
-        key = (request.method, request.path, request.headers)
-        head = self._heads.get(key)
-        if head is None:
+    def _request_head(self, request: UpstreamRequest, fields: bytes) -> bytes:
+        # Looked up by identity, as a translator has the same few headers for all its requests. The entry
+        # holds them, so that nothing else can come to have their id.
+        headers = request.headers
+        known = self._heads.get(id(headers))
+        start = request.method, request.path
+        if known is not None and known[0] is headers and known[1] == start:
+            head = known[2]
+        else:
             host = (b"host", self.origin.authority.encode())
-            head = request_head(request.method, self.origin.base + request.path, (host, *request.headers))[
-                :-2
-            ]
-            if len(self._heads) < HEAD_CACHE:
-                self._heads[key] = head
-        length = sum(len(part) for part in request.body)
-        fields = b"".join([b"%b: %b\r\n" % field for field in extra])
+            head = request_head(request.method, self.origin.base + request.path, (host, *headers))[:-2]
+            if len(self._heads) >= HEAD_CACHE:
+                self._heads.clear()
+            self._heads[id(headers)] = headers, start, head
+        length = sum(map(len, request.body))
         if length or request.method in ("POST", "PUT", "PATCH"):
-            return b"%bcontent-length: %d\r\n%b\r\n" % (head, length, fields)
+            return b"%b%bcontent-length: %d\r\n\r\n" % (head, fields, length)
         return b"%b%b\r\n" % (head, fields)
 
     def _connect(self, call: UpstreamCall) -> None:
@@ -284,11 +289,10 @@ class Client:
 
     def _place_free(self, connection: UpstreamConnection | None) -> None:
         """An active place is free, with an open connection or without: the next call in line gets it."""
-        waiting = self._pool.next()
+        waiting = self._pool.free(connection, self.now())
         if waiting is None:
-            if connection is not None:
-                self._pool.keep(connection, self.now())
-        elif connection is not None:
+            return
+        if connection is not None:
             waiting.phase, waiting.since = "head", self.now()
             waiting.send(connection)
         else:

@@ -24,7 +24,7 @@ from ghostllm.message import Exchange, Request
 from ghostllm.net.address import peer_name
 from ghostllm.net.buffers import shared
 from ghostllm.net.responder import H1Responder
-from ghostllm.ports import Flow, Handler
+from ghostllm.ports import Flow, Handler, Work
 from ghostllm.wire import h1
 from ghostllm.wire.body import ChunkedReader
 
@@ -49,38 +49,37 @@ class State(enum.Enum):
 
 
 class Connection(asyncio.BufferedProtocol):
-    """keep: whether the connection outlives the current exchange."""
+    """exchange: the one under way. keep: whether the connection outlives it."""
 
     __slots__ = (
-        "_blocked_at", "_body", "_chunks", "_exchange", "_filled", "_handler", "_loop", "_paused_reading",
-        "_pending", "_server", "_since", "_source", "_state", "_task", "_transport", "_unsent", "keep",
-        "peer",
+        "_blocked_at", "_body", "_chunks", "_filled", "_handler", "_out", "_paused_reading", "_pending",
+        "_since", "_source", "_state", "_transport", "_unsent", "_work", "exchange", "keep", "loop", "peer",
+        "server",
     )  # fmt: skip
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
-        self._server = server
-        self._loop = loop
+        self.server = server
+        self.loop = loop
+        self.exchange: Exchange | None = None
+        self.keep = True
+        self.peer = ""
         self._transport: asyncio.Transport | None = None
         self._state = State.HEAD
         self._pending = bytearray()  # an unfinished head, or bytes that came while BUSY
-        self._body: bytearray | None = (
-            None  # a Content-Length body being filled in place, `_filled` bytes so far
-        )
+        self._body: bytearray | None = None  # of a declared length, filled in place: `_filled` bytes so far
         self._filled = 0
         self._chunks: ChunkedReader | None = None
-        self._exchange: Exchange | None = None
         self._handler: Handler | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._work: Work | None = None
         self._source: Flow | None = None
+        self._out: list[bytes] = []  # what goes out with the next flush
         self._since = loop.time()  # when the current state, or the current head, began
         self._blocked_at: float | None = None  # when the client stopped reading
         self._unsent = 0
         self._paused_reading = False
-        self.keep = True
-        self.peer = ""
 
     def __repr__(self) -> str:
-        return f"<Connection {self.peer} {self._state.value} {self._exchange!r}>"
+        return f"<Connection {self.peer} {self._state.value} {self.exchange!r}>"
 
     @property
     def idle(self) -> bool:
@@ -92,7 +91,7 @@ class Connection(asyncio.BufferedProtocol):
         transport = cast(asyncio.Transport, transport)  # uvloop's transports are of no common class
         self._transport = transport
         self.peer = peer_name(transport.get_extra_info("peername"))
-        refusal = self._server.admit(self)
+        refusal = self.server.admit(self)
         if refusal is not None:
             self._malformed(refusal)
 
@@ -102,17 +101,17 @@ class Connection(asyncio.BufferedProtocol):
             return shared
         # Growing belongs here, not after a read: the loop still holds the last view while it reports a read.
         if self._filled == len(body):
-            assert self._exchange is not None
-            total = self._exchange.request.content_length or 0
+            assert self.exchange is not None
+            total = self.exchange.request.content_length or 0
             body.extend(bytes(min(total - len(body), len(body))))
         return memoryview(body)[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._body is not None:
             self._filled += nbytes
-            assert self._exchange is not None
-            if self._filled == self._exchange.request.content_length:
-                self._exchange.request.body, self._body = self._body, None
+            assert self.exchange is not None
+            if self._filled == self.exchange.request.content_length:
+                self.exchange.request.body, self._body = self._body, None
                 self._start()
             return
         data = bytes(shared[:nbytes])
@@ -131,32 +130,20 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._state = State.CLOSED
         self._transport = self._source = None
-        self._server.forget(self)
-        exchange, task = self._exchange, self._task
+        self.server.forget(self)
+        exchange, work = self.exchange, self._work
         if exchange is None:
             return
-        if task is None:
+        self.exchange = self._work = self._handler = None
+        if work is not None:
+            work.cancel()
+        if exchange.outcome == "open":
             exchange.outcome = "cancelled"
-            self._settle(exchange)
-        else:
-            # By callback and not in the task: a task cancelled before its first step never runs at all.
-            task.add_done_callback(self._cancelled)
-            task.cancel()
-
-    def _cancelled(self, _: asyncio.Task[None]) -> None:
-        """The task of a client that left has ended. Lets go of it at once: its traceback holds the request's
-        body, and the two would wait for each other until the collector comes.
-        """
-        exchange = self._exchange
-        self._task = self._exchange = self._handler = None
-        if exchange is not None:
-            if exchange.outcome == "open":
-                exchange.outcome = "cancelled"
-            self._settle(exchange)
+        self._settle(exchange)
 
     def pause_writing(self) -> None:
         assert self._transport is not None
-        self._blocked_at = self._loop.time()
+        self._blocked_at = self.loop.time()
         self._unsent = self._transport.get_write_buffer_size()
         if self._source is not None:
             self._source.pause()
@@ -169,14 +156,12 @@ class Connection(asyncio.BufferedProtocol):
     # --- reading
 
     def _read_head(self, data: bytes) -> None:
-        pending = self._pending
-        if pending:
-            resume = max(0, len(pending) - 3)
-            pending += data
-            text: bytes | bytearray = pending
-        else:
-            resume = 0
-            text = data
+        text: bytes | bytearray = data
+        resume = 0
+        if self._pending:
+            resume = max(0, len(self._pending) - 3)
+            self._pending += data
+            text = self._pending
         if text[:2] == b"\r\n":  # RFC 9112 2.2: an empty line before a request is skipped
             text = text[2:]
             resume = 0
@@ -184,22 +169,22 @@ class Connection(asyncio.BufferedProtocol):
         if end < 0:
             self._wait_for_head(text, resume)
             return
-        head, rest = (bytes(text), b"") if end == len(text) else (bytes(text[:end]), bytes(text[end:]))
-        self._pending = bytearray()
+        if self._pending:
+            self._pending = bytearray()
         try:
-            request = h1.read_request(head, self._server.head_limits)
+            request = h1.read_request(bytes(text[:end]), self.server.head_limits)
         except GhostError as error:
             self._malformed(error)
         else:
-            self._open(request, rest)
+            self._open(request, bytes(text[end:]))
 
     def _wait_for_head(self, text: bytes | bytearray, resume: int) -> None:
         if not self._pending and text:
-            self._since = self._loop.time()
+            self._since = self.loop.time()
         self._pending = text if isinstance(text, bytearray) else bytearray(text)
         error: GhostError | None = None
-        if len(text) > self._server.head_limits.head_bytes:
-            error = HeadTooLarge(f"the request head exceeds {self._server.head_limits.head_bytes} bytes")
+        if len(text) > self.server.head_limits.head_bytes:
+            error = HeadTooLarge(f"the request head exceeds {self.server.head_limits.head_bytes} bytes")
         else:
             error = h1.early_reject(text, resume)
         if error is not None:
@@ -207,13 +192,16 @@ class Connection(asyncio.BufferedProtocol):
 
     def _open(self, request: Request, rest: bytes) -> None:
         request.peer = self.peer
-        self.keep = h1.keep_alive(request) and not self._server.draining
-        self._exchange, self._handler = self._server.application.open(request, time.monotonic())
+        self.keep = h1.keep_alive(request) and not self.server.draining
+        self.exchange, self._handler = self.server.application.open(request, time.monotonic())
         length = request.content_length or 0
-        if length > self._server.body_limit and self._exchange.error is None:
-            self._refuse(BodyTooLarge(f"the request body exceeds {self._server.body_limit} bytes"))
+        if length > self.server.body_limit and self.exchange.error is None:
+            self._refuse(BodyTooLarge(f"the request body exceeds {self.server.body_limit} bytes"))
         elif self._handler is None and (length > DRAIN_LIMIT or h1.expects_continue(request)):
             self._answer_error(close=True)
+        elif len(rest) == length and not request.chunked:
+            request.body = rest
+            self._start()
         elif request.chunked:
             self._await_body(request)
             self._chunks = ChunkedReader(FramingError)
@@ -226,27 +214,25 @@ class Connection(asyncio.BufferedProtocol):
             self._body[: len(rest)] = rest
             self._filled = len(rest)
         else:
-            if length:
-                request.body, rest = rest[:length], rest[length:]
-            if rest:
-                self._pending += rest
+            request.body = rest[:length]
+            self._pending += rest[length:]
             self._start()
 
     def _await_body(self, request: Request) -> None:
         self._state = State.BODY
-        self._since = self._loop.time()
+        self._since = self.loop.time()
         if h1.expects_continue(request):
             self.write(h1.CONTINUE)
 
     def _read_chunks(self, data: bytes) -> None:
-        reader, exchange = self._chunks, self._exchange
+        reader, exchange = self._chunks, self.exchange
         assert reader is not None and exchange is not None
         body = exchange.request.body
         assert isinstance(body, bytearray)
         try:
             body += reader.feed(data)
-            if len(body) > self._server.body_limit:
-                raise BodyTooLarge(f"the request body exceeds {self._server.body_limit} bytes")
+            if len(body) > self.server.body_limit:
+                raise BodyTooLarge(f"the request body exceeds {self.server.body_limit} bytes")
         except GhostError as error:
             self._refuse(error)
             return
@@ -259,7 +245,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _queue(self, data: bytes) -> None:
         self._pending += data
-        if len(self._pending) > self._server.pipeline_limit and not self._paused_reading:
+        if len(self._pending) > self.server.pipeline_limit and not self._paused_reading:
             assert self._transport is not None
             self._transport.pause_reading()
             self._paused_reading = True
@@ -272,51 +258,42 @@ class Connection(asyncio.BufferedProtocol):
     # --- answering
 
     def _start(self) -> None:
-        exchange, handler = self._exchange, self._handler
+        exchange, handler = self.exchange, self._handler
         assert exchange is not None
         self._state = State.BUSY
         if handler is None:
             self._answer_error(close=False)
-        else:
-            self._task = self._loop.create_task(self._run(exchange, handler))
-
-    async def _run(self, exchange: Exchange, handler: Handler) -> None:
+            return
         responder = H1Responder(self, exchange)
         try:
-            await handler(exchange, responder)
+            work = handler(exchange, responder)
         except GhostError as error:
-            exchange.error = error
+            responder.fail(error)
         except Exception as error:
-            self._server.report(f"{exchange!r} failed", error)
-            exchange.error = exchange.error or GhostError(
-                "the gateway failed on this request; its log says why"
-            )
-        if responder.ended:
-            self._done(exchange)
-        elif responder.begun:  # half an answer that its handler did not end: the client must see it break
-            if self._transport is not None:
-                self._transport.abort()
+            responder.crash(error)
         else:
-            exchange.outcome = "error"
-            responder.respond(*self._server.application.render(exchange))
-            self._done(exchange)
+            if self.exchange is exchange:
+                self._work = work
 
-    def _done(self, exchange: Exchange) -> None:
+    def done(self) -> None:
         """The answer has been handed over: the next request, or the end of the connection."""
-        self._task = self._exchange = self._handler = self._source = None
+        exchange = self.exchange
+        assert exchange is not None
+        self.exchange = self._work = self._handler = self._source = None
         self._settle(exchange)
         if self._transport is None:
             return
-        if not self.keep or self._server.draining:
+        if not self.keep or self.server.draining:
+            self.flush()
             self._transport.close()
             return
         self._state = State.HEAD
-        self._since = self._loop.time()
+        self._since = self.loop.time()
         if self._pending:
-            self._loop.call_soon(self._next)
+            self.loop.call_soon(self._next)
 
     def _next(self) -> None:
-        """Takes up what was pipelined. Not called directly by `_done`, or refusals would recurse."""
+        """Takes up what was pipelined. Not called directly by `done`, or refusals would recurse."""
         if self._state is not State.HEAD or self._transport is None:
             return
         data, self._pending = bytes(self._pending), bytearray()
@@ -327,48 +304,53 @@ class Connection(asyncio.BufferedProtocol):
 
     def _malformed(self, error: GhostError) -> None:
         """Bytes that are no request, or a connection that is not wanted."""
-        self._exchange = self._server.application.malformed(error, self.peer, time.monotonic())
+        self.exchange = self.server.application.malformed(error, self.peer, time.monotonic())
         self._answer_error(close=True)
 
     def _refuse(self, error: GhostError) -> None:
-        assert self._exchange is not None
-        self._exchange.error = error
+        assert self.exchange is not None
+        self.exchange.error = error
         self._answer_error(close=True)
 
     def _answer_error(self, *, close: bool) -> None:
-        exchange = self._exchange
+        exchange = self.exchange
         assert exchange is not None
         if close:
             self.keep = False
         exchange.outcome = "error"
-        H1Responder(self, exchange).respond(*self._server.application.render(exchange))
+        H1Responder(self, exchange).write_answer(*self.server.application.render(exchange))
         if close:
-            self._exchange = self._handler = self._chunks = self._body = None
+            self.exchange = self._handler = self._chunks = self._body = None
             self._settle(exchange)
             self._linger()
         else:
-            self._done(exchange)
+            self.done()
 
     def _linger(self) -> None:
         self._state = State.LINGER
-        self._since = self._loop.time()
+        self._since = self.loop.time()
         self._filled = 0
+        self.flush()
         if self._transport is not None and self._transport.can_write_eof():
             self._transport.write_eof()
 
     def _settle(self, exchange: Exchange) -> None:
         exchange.finished = time.monotonic()
-        self._server.application.closed(exchange)
+        self.server.application.closed(exchange)
 
     # --- for the responder
 
     def write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
+        """Sent by the end of this turn of the loop, in one go with what else comes until then."""
+        if not self._out:
+            self.server.outbox.add(self)
+        self._out.append(data)
 
-    def write_all(self, parts: list[bytes]) -> None:
-        if self._transport is not None:
-            self._transport.writelines(parts)
+    def flush(self) -> None:
+        out, transport = self._out, self._transport
+        self._out = []
+        if out and transport is not None and not transport.is_closing():
+            transport.writelines(out)
 
     def attach(self, source: Flow) -> None:
         self._source = source
@@ -384,6 +366,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.close()
 
     def abort(self) -> None:
+        self.flush()  # of an answer that breaks off, the client gets what there was
         if self._transport is not None:
             self._transport.abort()
 
@@ -392,7 +375,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._blocked_at is not None and self._write_stalled(now):
             self.abort()
             return
-        state, limits = self._state, self._server.timeouts
+        state, limits = self._state, self.server.timeouts
         if state is State.HEAD:
             waited = now - self._since
             if self._pending:
@@ -408,9 +391,9 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
 
     def _sweep_body(self, now: float) -> None:
-        assert self._exchange is not None
-        grace = self._server.timeouts.body
-        received = self._filled if self._body is not None else len(self._exchange.request.body)
+        assert self.exchange is not None
+        grace = self.server.timeouts.body
+        received = self._filled if self._body is not None else len(self.exchange.request.body)
         if grace and now - self._since > grace + received / SLOWEST_BODY:
             self._refuse(
                 RequestTimeout(f"the request body stalled: {received} bytes in {now - self._since:.0f} s")
@@ -422,5 +405,5 @@ class Connection(asyncio.BufferedProtocol):
         unsent = self._transport.get_write_buffer_size()
         if unsent < self._unsent:
             self._unsent, self._blocked_at = unsent, now
-        limit = self._server.timeouts.write
+        limit = self.server.timeouts.write
         return bool(limit) and now - self._blocked_at > limit

@@ -56,7 +56,7 @@ async def fetch_by(
     `limit` bytes.
     """
     sink = _Whole(limit, asyncio.get_running_loop().create_future())
-    call = client.start(request, (), sink, TimeLimits(seconds, seconds, seconds, seconds, seconds))
+    call = client.start(request, b"", sink, TimeLimits(seconds, seconds, seconds, seconds, seconds))
     try:
         return await sink.answer
     finally:

@@ -61,18 +61,16 @@ class Pool(Generic[C, W]):
         if call in self._waiting:
             self._waiting.remove(call)
 
-    def next(self) -> W | None:
-        """The call to serve with the place that has become free; the place stays counted active if there is
-        one.
+    def free(self, connection: C | None, now: float) -> W | None:
+        """An active place has become free: the call to serve with it, which keeps it counted active. If
+        nobody waits, its connection, if there is one, becomes idle.
         """
         if self._waiting:
             return self._waiting.popleft()
         self.active -= 1
+        if connection is not None:
+            self._idle.append((connection, now))
         return None
-
-    def keep(self, connection: C, now: float) -> None:
-        """An active connection whose place nobody waits for (`next` gave None) becomes idle."""
-        self._idle.append((connection, now))
 
     def drop(self, connection: C) -> bool:
         """An idle connection is gone; False if it was not idle."""

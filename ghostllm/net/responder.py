@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
+from ghostllm.errors import GhostError
 from ghostllm.message import Exchange, Pairs
 from ghostllm.ports import Flow
 from ghostllm.wire.body import LAST_CHUNK, chunk
@@ -15,66 +18,108 @@ if TYPE_CHECKING:
 
 
 class H1Responder:
-    """Implements ports.Responder for one exchange. After the connection is lost every call is a no-op."""
+    """Implements ports.Responder for one exchange."""
 
-    __slots__ = ("_chunked", "_connection", "_exchange", "_head_only", "begun", "ended")
+    __slots__ = ("_chunked", "_connection", "_exchange", "begun")
 
     def __init__(self, connection: Connection, exchange: Exchange) -> None:
         self._connection = connection
         self._exchange = exchange
-        self._head_only = exchange.request.method == "HEAD"
         self._chunked = False
         self.begun = False
-        self.ended = False
 
     def respond(self, status: int, headers: Pairs, body: bytes) -> None:
-        connection = self._connection
-        self.begun = self.ended = True
-        self._exchange.status = status
+        if self._connection.exchange is self._exchange:
+            self.write_answer(status, headers, body)
+            self._connection.done()
+
+    def write_answer(self, status: int, headers: Pairs, body: bytes) -> None:
+        """A whole answer; the exchange is not over by it."""
+        connection, exchange = self._connection, self._exchange
+        self.begun = True
+        exchange.status = status
         head = response_head(
             status,
-            headers,
+            headers + exchange.headers,
+            exchange.id_field,
             length=len(body),
-            chunked=False,
             close=not connection.keep,
             date=date_value(int(time.time())),
         )
-        if self._head_only or not body:
+        if not body or exchange.request.method == "HEAD":
             connection.write(head)
         else:
-            self._exchange.bytes_out += len(body)
-            connection.write_all([head, body])
+            exchange.bytes_out += len(body)
+            connection.write(head)
+            connection.write(body)
 
     def begin(self, status: int, headers: Pairs) -> None:
-        connection = self._connection
+        connection, exchange = self._connection, self._exchange
+        if connection.exchange is not exchange:
+            return
         self.begun = True
-        self._exchange.status = status
-        self._chunked = self._exchange.request.minor > 0
-        if not self._chunked:  # an HTTP/1.0 client knows no chunks: the end of the connection ends the answer
+        exchange.status = status
+        chunked = exchange.request.minor > 0
+        if not chunked:  # an HTTP/1.0 client knows no chunks: the end of the connection ends the answer
             connection.keep = False
         connection.write(
             response_head(
                 status,
-                headers,
-                length=None,
-                chunked=self._chunked,
+                headers + exchange.headers,
+                exchange.id_field,
+                chunked=chunked,
                 close=not connection.keep,
                 date=date_value(int(time.time())),
             )
         )
+        self._chunked = chunked and exchange.request.method != "HEAD"
 
     def write(self, data: bytes) -> None:
         """data: not empty, since an empty chunk would end the body."""
-        self._exchange.bytes_out += len(data)
-        if not self._head_only:
-            self._connection.write(chunk(data) if self._chunked else data)
+        exchange = self._exchange
+        if self._connection.exchange is exchange:
+            exchange.bytes_out += len(data)
+            if self._chunked:
+                self._connection.write(chunk(data))
+            elif exchange.request.method != "HEAD":
+                self._connection.write(data)
 
     def end(self, *, close: bool = False) -> None:
-        self.ended = True
-        if close:
-            self._connection.keep = False
-        if self._chunked and not self._head_only:
-            self._connection.write(LAST_CHUNK)
+        connection = self._connection
+        if connection.exchange is self._exchange:
+            if close:
+                connection.keep = False
+            if self._chunked:
+                connection.write(LAST_CHUNK)
+            connection.done()
+
+    def fail(self, error: GhostError) -> None:
+        if self._connection.exchange is not self._exchange:
+            return
+        exchange = self._exchange
+        exchange.error = error
+        if self.begun:  # the client must see that its answer breaks off
+            self._connection.abort()
+        else:
+            exchange.outcome = "error"
+            self.respond(*self._connection.server.application.render(exchange))
+
+    def crash(self, error: Exception) -> None:
+        """A mistake of ours. The log gets to know which."""
+        self._connection.server.report(f"{self._exchange!r} failed", error)
+        self.fail(GhostError("the gateway failed on this request; its log says why"))
+
+    def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self._connection.loop.create_task(self._watch(work))
+
+    async def _watch(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except GhostError as error:
+            self.fail(error)
+        except Exception as error:
+            self.crash(error)
 
     def attach(self, source: Flow) -> None:
-        self._connection.attach(source)
+        if self._connection.exchange is self._exchange:
+            self._connection.attach(source)

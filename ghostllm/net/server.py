@@ -14,6 +14,7 @@ from ghostllm.config.schema import Server as ServerConfig
 from ghostllm.errors import GhostError, Overloaded
 from ghostllm.net.address import split_listen
 from ghostllm.net.connection import Connection
+from ghostllm.net.outbox import Outbox
 from ghostllm.ports import Application
 from ghostllm.wire.h1 import HeadLimits
 
@@ -37,6 +38,7 @@ class Server:
         self.body_limit = limits.body_bytes
         self.pipeline_limit = limits.pipeline_bytes
         self.draining = False
+        self.outbox = Outbox(asyncio.get_running_loop())
         self._listen = config.listen
         self._connection_limit = limits.connections
         self._connections: set[Connection] = set()

@@ -18,18 +18,31 @@ if TYPE_CHECKING:
 
 HEAD_LIMIT = 64 * 1024
 
+BodyReader = LengthReader | ChunkedReader | UntilCloseReader
+
 
 class UpstreamConnection(asyncio.BufferedProtocol):
     """Belongs to one client; carries one call at a time."""
 
-    __slots__ = ("_answered", "_call", "_client", "_head", "_pending", "_reader", "_transport", "_used")
+    __slots__ = (
+        "_answered",
+        "_call",
+        "_client",
+        "_head",
+        "_out",
+        "_pending",
+        "_reader",
+        "_transport",
+        "_used",
+    )
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._transport: asyncio.Transport | None = None
         self._call: UpstreamCall | None = None
         self._head: ResponseHead | None = None
-        self._reader: LengthReader | ChunkedReader | UntilCloseReader | None = None
+        self._reader: BodyReader | None = None
+        self._out: Buffers = []
         self._pending = b""
         self._answered = False  # a byte of the current answer has come
         self._used = False  # an earlier call has been answered here
@@ -45,9 +58,17 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         self._call = call
         self._answered = False
-        self._transport.writelines(parts)
+        if not self._out:
+            self._client.outbox.add(self)
+        self._out += parts
         if call.paused:
             self.pause()
+
+    def flush(self) -> None:
+        out, transport = self._out, self._transport
+        self._out = []
+        if out and transport is not None and not transport.is_closing():
+            transport.writelines(out)
 
     def pause(self) -> None:
         if self._transport is not None and self._transport.is_reading():
@@ -60,6 +81,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def abandon(self) -> None:
         """Closes at once, without a word to the call."""
         self._call = None
+        self._out = []
         if self._transport is not None:
             self._transport.abort()
 
@@ -93,7 +115,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 call.touch()
                 call.sink.data(payload)
             if reader.done:
-                self._finish(call)
+                self._finish(call, clean=not reader.rest)
         except GhostError as error:
             self._break(call, error)
 
@@ -116,16 +138,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     # --- reading
 
     def _read_head(self, call: UpstreamCall, data: bytes) -> None:
-        start = max(0, len(self._pending) - 3)
-        data = self._pending + data
+        start = 0
+        if self._pending:
+            start = max(0, len(self._pending) - 3)
+            data = self._pending + data
         while True:
             end = find_head_end(data, start)
             if end < 0:
-                if len(data) > HEAD_LIMIT:
-                    raise UpstreamProtocolError(
-                        f"backend {self._client.label!r}: response head over {HEAD_LIMIT} bytes"
-                    )
-                self._pending = data
+                self._wait_for_head(data)
                 return
             head = read_response(data[:end], call.request.method)
             data, start = data[end:], 0
@@ -136,24 +156,39 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._pending = b""
         self._head = head
         call.phase, call.since = "first_token", call.started
-        reader = self._reader = _body_reader(head)
         call.sink.head(head)
+        if head.content_length == len(data) and data and not head.bodiless:  # the whole answer in one read
+            call.sink.data(data)
+            self._finish(call, clean=True)
+            return
+        reader = self._reader = _body_reader(head)
         if data or reader.done:
-            payload = reader.feed(data)
-            if payload and self._call is call:
-                call.sink.data(payload)
-            if reader.done and self._call is call:
-                self._finish(call)
+            self._read_body(call, reader, data)
 
-    def _finish(self, call: UpstreamCall) -> None:
-        head, reader = self._head, self._reader
-        if self._call is not call or head is None or reader is None:  # the sink cancelled the call meanwhile
+    def _wait_for_head(self, data: bytes) -> None:
+        if len(data) > HEAD_LIMIT:
+            raise UpstreamProtocolError(
+                f"backend {self._client.label!r}: response head over {HEAD_LIMIT} bytes"
+            )
+        self._pending = data
+
+    def _read_body(self, call: UpstreamCall, reader: BodyReader, data: bytes) -> None:
+        payload = reader.feed(data)
+        if payload and self._call is call:  # the sink may have cancelled the call on seeing the head
+            call.sink.data(payload)
+        if reader.done:
+            self._finish(call, clean=not reader.rest)
+
+    def _finish(self, call: UpstreamCall, *, clean: bool) -> None:
+        """clean: nothing came behind the answer."""
+        head = self._head
+        if self._call is not call or head is None:  # the sink cancelled the call meanwhile
             return
         call.sink.end()
         self._call = self._head = self._reader = None
         self._used = True
         alive = self._transport is not None and not self._transport.is_closing()
-        self._client.finished(call, self, reusable=head.keep_alive and not reader.rest and alive)
+        self._client.finished(call, self, reusable=head.keep_alive and clean and alive)
 
     def _break(self, call: UpstreamCall, error: GhostError) -> None:
         if self._call is not call:
@@ -170,7 +205,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         return UpstreamCut(f"backend {label!r} closed the connection before its answer was whole")
 
 
-def _body_reader(head: ResponseHead) -> LengthReader | ChunkedReader | UntilCloseReader:
+def _body_reader(head: ResponseHead) -> BodyReader:
     if head.bodiless:
         return LengthReader(0)
     if head.chunked:

@@ -19,7 +19,7 @@ Wake = Callable[[], Awaitable[str]]
 
 
 class Upstream:
-    """in_flight: attempts under way. wake: for a backend whose server is ours to start. learn: for one whose
+    """in_flight: attempts under way. asleep: a call may first have to start (or restart) the server. wake: for a backend whose server is ours to start. learn: for one whose
     kind nobody has said.
     """
 
@@ -41,15 +41,11 @@ class Upstream:
         self._wake = wake
         self._learn = learn
         self._url = url
+        self.asleep = wake is not None
         self._client: Client | None = None if wake else self._connect_to(url)
 
     def __repr__(self) -> str:
         return f"<Upstream {self.name} in_flight={self.in_flight} {self._client!r}>"
-
-    @property
-    def asleep(self) -> bool:
-        """A call would first have to start (or restart) the server."""
-        return self._wake is not None
 
     @property
     def full(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ghostllm.wire.fields import strip_hop_by_hop
+from ghostllm.wire.fields import field_block, strip_hop_by_hop
 from ghostllm.wire.h1_request import (
     CONTINUE,
     HeadLimits,
@@ -22,6 +22,7 @@ __all__ = [
     "date_value",
     "early_reject",
     "expects_continue",
+    "field_block",
     "find_head_end",
     "keep_alive",
     "read_request",

@@ -19,10 +19,12 @@ _field = Fields(
     FIELD, {b"content-length": LENGTH, b"transfer-encoding": re.compile(rb"chunked", re.IGNORECASE)}
 ).__getitem__
 
-_BEGINNINGS = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\nserver: ghostllm\r\ndate: ".encode()
-    for status in HTTPStatus
-}
+_BEGINNINGS: dict[tuple[int, Pairs], bytes] = {}
+"""Status and fields -> the head up to the value of Date. There are few: what differs from answer to answer
+(date, id, length) is none of it.
+"""
+_BEGINNINGS_LIMIT = 256
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _date = (0, b"Thu, 01 Jan 1970 00:00:00 GMT")
@@ -39,26 +41,40 @@ def date_value(seconds: int) -> bytes:
 
 
 def response_head(
-    status: int, headers: Pairs, *, length: int | None, chunked: bool, close: bool, date: bytes
+    status: int,
+    headers: Pairs,
+    fields: bytes = b"",
+    *,
+    length: int | None = None,
+    chunked: bool = False,
+    close: bool,
+    date: bytes,
 ) -> bytes:
-    """The head of an answer, with its empty line. Neither length nor chunked: no body, or one that the end of
-    the connection ends.
+    """The head of an answer, with its empty line. fields: lines known to be sound, each with its end. Neither
+    length nor chunked: no body, or one that the end of the connection ends.
 
     To HEAD the head is the same as to GET, with the length that GET's body would have. 1xx and 204 never have
     framing fields, 304 no length, since ours would be that of an empty body (RFC 9110 8.6, 15.4.5; RFC 9112
     6.1). Raises ValueError for a header field that would break the framing.
     """
-    start = _BEGINNINGS.get(status) or b"HTTP/1.1 %d \r\nserver: ghostllm\r\ndate: " % status
-    if status < 200 or status == 204 or status == 304:
-        framing = b""
-    elif chunked:
-        framing = b"transfer-encoding: chunked\r\n"
-    elif length is not None:
-        framing = b"content-length: %d\r\n" % length
-    else:
-        framing = b""
+    start = _BEGINNINGS.get((status, headers)) or _beginning(status, headers)
     end = b"connection: close\r\n\r\n" if close else b"\r\n"
-    return b"%b%b\r\n%b%b%b" % (start, date, field_block(headers), framing, end)
+    if status < 200 or status == 204 or status == 304:
+        return b"%b%b\r\n%b%b" % (start, date, fields, end)
+    if length is not None:
+        return b"%b%b\r\n%bcontent-length: %d\r\n%b" % (start, date, fields, length, end)
+    if chunked:
+        return b"%b%b\r\n%btransfer-encoding: chunked\r\n%b" % (start, date, fields, end)
+    return b"%b%b\r\n%b%b" % (start, date, fields, end)
+
+
+def _beginning(status: int, headers: Pairs) -> bytes:
+    phrase = _PHRASES.get(status, "").encode()
+    block = b"HTTP/1.1 %d %b\r\nserver: ghostllm\r\n%bdate: " % (status, phrase, field_block(headers))
+    if len(_BEGINNINGS) >= _BEGINNINGS_LIMIT:
+        _BEGINNINGS.clear()
+    _BEGINNINGS[status, headers] = block
+    return block
 
 
 class ResponseHead:

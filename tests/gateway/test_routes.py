@@ -6,7 +6,7 @@ from ghostllm.errors import MethodNotAllowed, NotFound, NotImplementedHere
 from ghostllm.gateway.routes import Route, Routes, id_behind, missing
 
 
-async def handler(exchange, responder):
+def handler(exchange, responder):
     pass
 
 

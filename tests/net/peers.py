@@ -38,7 +38,10 @@ class Echo:
     def closed(self, exchange):
         self.closed_exchanges.append(exchange)
 
-    async def answer(self, exchange, responder):
+    def answer(self, exchange, responder):
+        return responder.run(self._answer(exchange, responder))
+
+    async def _answer(self, exchange, responder):
         request = exchange.request
         try:
             if request.path == "/boom":

@@ -61,7 +61,7 @@ def run(scenario, handle, **options):
 def ask(client, body=b"{}", limits=LIMITS):
     sink = Recorder()
     request = UpstreamRequest("POST", "/v1/x", ((b"authorization", b"Bearer s"),), [body[:1], body[1:]])
-    return sink, client.start(request, ((b"x-request-id", b"r1"),), sink, limits)
+    return sink, client.start(request, b"x-request-id: r1\r\n", sink, limits)
 
 
 def says(*parts, then="keep"):

@@ -38,20 +38,19 @@ class PoolMachine(RuleBasedStateMachine):
     @rule()
     def answer_ends(self):
         connection = self.busy.pop(0)
-        call = self.pool.next()
+        self.clock += 1
+        call = self.pool.free(connection, self.clock)
         if call is not None:
             assert call == self.waiting.pop(0), "first come, first served"
             self.busy.append(connection)
         else:
-            self.clock += 1
-            self.pool.keep(connection, self.clock)
             self.idle.append(connection)
 
     @precondition(lambda self: self.busy)
     @rule()
     def connection_breaks(self):
         self.busy.pop()
-        call = self.pool.next()
+        call = self.pool.free(None, self.clock)
         if call is not None:
             assert call == self.waiting.pop(0)
             self.busy.append(f"new for {call}")

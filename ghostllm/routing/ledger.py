@@ -1,0 +1,142 @@
+"""What the gateway knows of its own traffic, kept together: backlogs, prefix index, measured rates. Ask it
+for the order of targets, and tell it what becomes of the request:
+
+    choices = ledger.order(targets, prompt, standing, now, chance)
+    sent = ledger.dispatched(choices[0].target, prompt, now)
+    ledger.first_token(sent, now)          # at the first content
+    ledger.ended(sent)                     # however it ended; unsent=True if the backend never took it
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from ghostllm.routing import smart
+from ghostllm.routing.backlog import Backlog, BytesPerToken, PrefillRate
+from ghostllm.routing.catalog import Target
+from ghostllm.routing.prefix import BLOCK, Chain, Inserted, PrefixIndex
+from ghostllm.routing.screening import Standing
+
+
+@dataclass(slots=True, frozen=True)
+class Prompt:
+    """model: whose bytes per token count. size: bytes of the rendered prompt. blocks: its chain."""
+
+    model: str
+    size: int
+    blocks: Chain
+
+
+@dataclass(slots=True)
+class Sent:
+    """One request on its way to one backend."""
+
+    number: int
+    target: Target
+    since: float
+    uncached: float
+    alone: bool
+    inserted: Inserted
+
+
+class Ledger:
+    """capacity: blocks of prefix index for a backend that was not given its own by `resize`. `PrefillRate`s
+    are kept for each target: what a token costs depends on the model too.
+    """
+
+    def __init__(self, settings: smart.Settings = smart.DEFAULTS, *, capacity: int = 4096) -> None:
+        self.index = PrefixIndex()
+        self._settings = settings
+        self._capacity = capacity
+        self._backlogs: dict[str, Backlog] = {}
+        self._rates: dict[tuple[str, str], PrefillRate] = {}
+        self._ratios: dict[str, BytesPerToken] = {}
+        self._numbers = count(1)
+
+    def __repr__(self) -> str:
+        return f"<Ledger {self._backlogs} {self.index!r}>"
+
+    def resize(self, backend: str, capacity: int) -> None:
+        """How many blocks a backend's real cache holds: its tokens x bytes per token / BLOCK."""
+        self.backlog(backend)
+        self.index.resize(backend, capacity)
+
+    def drop(self, backend: str) -> None:
+        """The configuration has it no more. Requests still under way may end as usual."""
+        self.index.drop(backend)
+        self._backlogs.pop(backend, None)
+        self._rates = {key: rate for key, rate in self._rates.items() if key[0] != backend}
+
+    def backlog(self, backend: str) -> Backlog:
+        if backend not in self._backlogs:
+            self._backlogs[backend] = Backlog()
+            self.index.resize(backend, self._capacity)
+        return self._backlogs[backend]
+
+    def rate(self, target: Target) -> PrefillRate:
+        return self._rates.setdefault((target.backend, target.model), PrefillRate())
+
+    def ratio(self, model: str) -> BytesPerToken:
+        return self._ratios.setdefault(model, BytesPerToken())
+
+    def order(
+        self,
+        targets: Sequence[Target],
+        prompt: Prompt,
+        standing: Callable[[Target], Standing],
+        now: float,
+        chance: random.Random,
+    ) -> list[smart.Choice]:
+        """Changes nothing but hidden first tokens that are taken to have come."""
+        ratio = self.ratio(prompt.model).value
+        held = self.index.match(prompt.blocks)
+
+        def facts(target: Target) -> smart.Facts:
+            backlog, stand = self.backlog(target.backend), standing(target)
+            return smart.Facts(
+                wait=backlog.wait(now),
+                cached=min(prompt.size, held.get(target.backend, 0) * BLOCK) / ratio,
+                rate=self.rate(target).seconds,
+                decoding=backlog.decoding,
+                loaded=stand.loaded,
+                load=stand.load,
+                weight=stand.weight,
+                faults=stand.faults,
+            )
+
+        return smart.order(targets, prompt.size / ratio, facts, chance=chance, settings=self._settings)
+
+    def dispatched(self, target: Target, prompt: Prompt, now: float, *, hidden: bool = False) -> Sent:
+        """hidden: the answer is not streamed, so its first token will not be seen."""
+        backlog = self.backlog(target.backend)
+        cached = self.index.match(prompt.blocks)[target.backend] * BLOCK
+        uncached = max(0, prompt.size - cached) / self.ratio(prompt.model).value
+        number = next(self._numbers)
+        alone = backlog.dispatched(number, self.rate(target).work(uncached), now, hidden=hidden)
+        inserted = self.index.insert(target.backend, prompt.blocks)
+        return Sent(number, target, now, uncached, alone and not hidden, inserted)
+
+    def first_token(self, sent: Sent, now: float) -> None:
+        backlog = self._backlogs.get(sent.target.backend)
+        if backlog is None:
+            return
+        # Who came after it may have shared the prefill with it: nothing is learned unless it is still alone.
+        if sent.alone and backlog.in_flight == 1:
+            self.rate(sent.target).observed(sent.uncached, now - sent.since)
+        sent.alone = False
+        backlog.first_token(sent.number, now)
+
+    def ended(self, sent: Sent, *, unsent: bool = False) -> None:
+        """unsent: it failed before the backend had the prompt, whose blocks are therefore not cached."""
+        if (backlog := self._backlogs.get(sent.target.backend)) is not None:
+            backlog.left(sent.number)
+        if unsent:
+            self.index.undo(sent.target.backend, sent.inserted)
+            sent.inserted = Inserted((), ())
+
+    def measured(self, prompt: Prompt, tokens: int) -> None:
+        """tokens: the prompt's length as its backend reported it."""
+        self.ratio(prompt.model).observed(prompt.size, tokens)

@@ -8,6 +8,7 @@ said otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,13 +78,28 @@ class Identity:
 ANONYMOUS = Identity()
 
 
+@dataclass(slots=True, frozen=True)
+class Parameters:
+    """What the configuration says of a model's requests, as members of OpenAI's. defaults: where the client
+    says nothing. forced: whatever it says.
+    """
+
+    defaults: Mapping[str, Any]
+    forced: Mapping[str, Any]
+
+    def over(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The members to set in a request that has `fields`."""
+        absent = {name: value for name, value in self.defaults.items() if name not in fields}
+        return {**absent, **self.forced}
+
+
 @dataclass(slots=True)
 class Call:
     """What the client asks of a model, as its door understood it.
 
     operation: "chat", "completions" or "embeddings". fields: the parsed JSON body, to read and never to
     change. body: its bytes, to be passed on. wants_usage: the client asked for usage in its stream (outside
-    streams: always true).
+    streams: always true). parameters: of the model that it turned out to ask for.
     """
 
     door: str
@@ -93,6 +109,7 @@ class Call:
     fields: dict[str, Any]
     stream: bool = False
     wants_usage: bool = True
+    parameters: Parameters | None = None
 
 
 @dataclass(slots=True)

@@ -86,14 +86,14 @@ class Door(Protocol):
     def read_call(self, operation: str, body: Body) -> Call:
         """Raises RequestError naming the field that is wrong."""
 
+    def status(self, error: GhostError) -> int:
+        """The HTTP status that tells this dialect's clients of the error."""
+
     def render_error(self, error: GhostError) -> bytes:
         """The body of an error answer."""
 
     def error_headers(self, error: GhostError) -> Pairs:
         """The header fields that clients of this dialect read off an error answer."""
-
-    def error_event(self, error: GhostError) -> bytes:
-        """The error inside a stream."""
 
 
 class Answer(Protocol):
@@ -128,6 +128,9 @@ class Answer(Protocol):
         """A complete non-stream body in, the client's body out. Raises UpstreamProtocolError (not JSON,
         empty).
         """
+
+    def broken(self, error: GhostError) -> bytes:
+        """The end of a stream that has begun and cannot go on: the error, as the client expects it there."""
 
 
 class Translator(Protocol):

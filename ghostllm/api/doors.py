@@ -1,10 +1,32 @@
-"""The doors by name: `Call.door` says through which one a call came."""
+"""The doors by name: `Call.door` and `Exchange.door` say through which one a request came."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
 
 from ghostllm.api.openai import door as openai
-from ghostllm.api.translation import Dialect
+from ghostllm.api.parameters import with_parameters
+from ghostllm.api.translation import Dialect, Neutral
+from ghostllm.message import Call
+from ghostllm.ports import Door
 
-DIALECTS: Mapping[str, Dialect] = {"openai": openai}
+
+class FrontDoor(Door, Dialect, Protocol):
+    """What the door modules of the dialects are."""
+
+
+def neutral(call: Call, extra: Mapping[str, Any]) -> Neutral:
+    """The call in the neutral form, with the parameters of its model; `extra` are these as members that its
+    own body lacks or must change, which is all there is to do where the body is OpenAI's.
+
+    Raises RequestError, UnsupportedParameter, UnsupportedValue naming the member.
+    """
+    if call.door == "openai":
+        return openai.neutral(replace(call, fields={**call.fields, **extra}) if extra else call)
+    asked = DOORS[call.door].neutral(call)
+    return with_parameters(asked, call.parameters) if call.parameters else asked
+
+
+DOORS: Mapping[str, FrontDoor] = {"openai": openai}

@@ -90,6 +90,9 @@ class Translation:
         self.committed = self.complete = True
         return self._writer.whole(fold.answer())
 
+    def broken(self, error: GhostError) -> bytes:
+        return self._writer.error(error)
+
     def _written(self, events: list[Event]) -> bytes:
         self.committed = self._reader.committed
         self.complete = self._reader.complete

@@ -8,12 +8,11 @@ import datetime
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from ghostllm import jsonx
 from ghostllm.api.canonical import Conversation, Embeddings
-from ghostllm.api.doors import DIALECTS
+from ghostllm.api.doors import DOORS, neutral
 from ghostllm.api.ollama import failures, request_writer
 from ghostllm.api.ollama.answer_reader import AnswerReader, Malformed, read_embeddings
 from ghostllm.api.translation import Translation
@@ -73,8 +72,8 @@ class OllamaBackend:
 
     def prepare(self, call: Call, model: str, extra: Mapping[str, Any]) -> tuple[UpstreamRequest, Answer]:
         """Raises RequestError, UnsupportedParameter, UnsupportedValue with the member at fault."""
-        dialect = DIALECTS[call.door]
-        asked = dialect.neutral(replace(call, fields={**call.fields, **extra}) if extra else call)
+        dialect = DOORS[call.door]
+        asked = neutral(call, extra)
         if isinstance(asked, Embeddings):
             request = request_writer.embed_request(asked, model)
             return self._post(request), EmbeddingsAnswer(call, asked, self._label)
@@ -130,6 +129,9 @@ class EmbeddingsAnswer:
     def finish(self) -> bytes:
         raise UpstreamProtocolError(f"{self._label} streamed embeddings")
 
+    def broken(self, error: GhostError) -> bytes:
+        raise error  # there is no stream that could break
+
     def whole(self, body: bytes) -> bytes:
         asked = self._asked
         try:
@@ -137,7 +139,7 @@ class EmbeddingsAnswer:
         except Malformed as error:
             raise UpstreamProtocolError(f"{self._label} sent {error}") from None
         self.committed = self.complete = True
-        return DIALECTS[self._call.door].write_embeddings(self._call, vectors, self.usage)
+        return DOORS[self._call.door].write_embeddings(self._call, vectors, self.usage)
 
 
 def _is_model(item: Any) -> bool:

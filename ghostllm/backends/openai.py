@@ -1,4 +1,5 @@
-"""Backends that speak OpenAI's dialect: calls are passed to them as the client wrote them.
+"""Backends that speak OpenAI's dialect: calls are passed to them as the client wrote them, those of other
+doors go by way of the neutral form.
 
 The differences between servers are in `profiles`; here is what all of them share.
 """
@@ -7,17 +8,24 @@ from __future__ import annotations
 
 import math
 import re
+import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ghostllm import jsonx
+from ghostllm.api.canonical import Conversation, Embeddings
+from ghostllm.api.doors import DOORS, neutral
+from ghostllm.api.openai import request_writer
+from ghostllm.api.openai.answer_reader import ChatReader, CompletionReader
 from ghostllm.api.openai.failures import CONTEXT_CODE, answered, read_words
 from ghostllm.api.openai.passthrough import PassThrough, choices_of
 from ghostllm.api.splice import edit
+from ghostllm.api.translation import Neutral, Translation
 from ghostllm.backends.profiles import ANY, Fields, Profile
+from ghostllm.backends.vectors import VectorsAnswer
 from ghostllm.errors import (
     ContextLengthExceeded,
     GhostError,
@@ -26,7 +34,7 @@ from ghostllm.errors import (
     UpstreamProtocolError,
 )
 from ghostllm.message import Buffers, Call, Pairs, UpstreamRequest
-from ghostllm.ports import ModelInfo
+from ghostllm.ports import Answer, ModelInfo
 
 RETRY_AFTER_LIMIT = 86_400.0  # seconds; a server that asks for more asks for "never"
 SECRET_LENGTH = 8  # shorter header values are words, not secrets
@@ -34,12 +42,18 @@ SECRET_LENGTH = 8  # shorter header values are words, not secrets
 _ORIGIN = re.compile(r"(?<=://)[^/\s]+")
 
 
+def mint(prefix: str) -> str:
+    """A new id that begins with `prefix`, unguessable."""
+    return prefix + secrets.token_hex(12)
+
+
 class OpenAIBackend:
     """Implements ports.Translator. name: of the backend, for messages. headers: sent with every request to
     it.
 
     url: the backend's; it and the key and the header values are blotted out of any message of the backend
-    that is passed on. event_limit: bytes of the largest stream event.
+    that is passed on. event_limit: bytes of the largest stream event. mint: makes an id that begins with its
+    argument. clock: seconds since 1970.
     """
 
     def __init__(
@@ -51,7 +65,11 @@ class OpenAIBackend:
         headers: Pairs = (),
         url: str = "",
         event_limit: int = 8 << 20,
+        mint: Callable[[str], str] = mint,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._mint = mint
+        self._clock = clock
         self.profile = profile
         self.name = name
         self._label = f"backend {name!r}"
@@ -71,13 +89,13 @@ class OpenAIBackend:
     def __repr__(self) -> str:
         return f"<OpenAIBackend {self.name} ({self.profile.kind})>"
 
-    def prepare(
-        self, call: Call, model: str, extra: Mapping[str, Any]
-    ) -> tuple[UpstreamRequest, PassThrough]:
-        """See ports.Translator. One pass over the body, and none if nothing in it has to change."""
-        path = self.profile.paths.get(call.operation)
-        if path is None:
-            raise UnsupportedValue(f"{self.profile.label} does not serve {call.operation}", param="model")
+    def prepare(self, call: Call, model: str, extra: Mapping[str, Any]) -> tuple[UpstreamRequest, Answer]:
+        """See ports.Translator. A call of the same dialect takes one pass over the body, and none if nothing
+        in it has to change.
+        """
+        if call.door != "openai" or self._is_forced(call, extra):
+            return self._translated(call, model, extra)
+        path = self._path(call.operation)
         changes = dict(extra)
         drop: set[str] = set()
         if model != call.model:
@@ -90,18 +108,84 @@ class OpenAIBackend:
         body: Buffers = [call.body]
         if changes or drop:
             body = edit(call.body, call.fields, changes, drop)
-        headers = self._stream_headers if call.stream else self._whole_headers
-        choices = choices_of(call, extra)
         answer = PassThrough(
-            call, backend=self._label, limit=self._event_limit, choices=choices, blot=self._blotted
+            call,
+            backend=self._label,
+            limit=self._event_limit,
+            choices=choices_of(call, extra),
+            blot=self._blotted,
+            other_reasoning=self.profile.other_reasoning,
         )
-        return UpstreamRequest("POST", path, headers, body), answer
+        return UpstreamRequest("POST", path, self._headers(call.stream), body), answer
+
+    def _translated(self, call: Call, model: str, extra: Mapping[str, Any]) -> tuple[UpstreamRequest, Answer]:
+        """By way of the neutral form. Raises RequestError, UnsupportedParameter, UnsupportedValue with the
+        member at fault.
+        """
+        dialect = DOORS[call.door]
+        asked = neutral(call, extra)
+        if isinstance(asked, Embeddings):
+            written = request_writer.write_embeddings(replace(asked, model=model))
+            return self._post("embeddings", written), VectorsAnswer(call, asked, self._label, self._blotted)
+        if asked.sampling.n not in (None, 1):
+            raise UnsupportedParameter("one answer a request is given here: n must be 1", param="n")
+        traits = self.profile.traits
+        if isinstance(asked, Conversation):
+            wanted = replace(asked, model=model, wants_usage=True)
+            request = self._post("chat", request_writer.write_request(wanted, traits))
+        else:
+            continued = replace(asked, model=model, wants_usage=True)
+            request = self._post("completions", request_writer.write_continuation(continued, traits))
+        writer = dialect.writer(call, int(self._clock()), self._mint)
+        return request, Translation(self._reader(asked), writer)
+
+    def _reader(self, asked: Neutral) -> ChatReader | CompletionReader:
+        if not isinstance(asked, Conversation):
+            return CompletionReader(backend=self._label, limit=self._event_limit, blot=self._blotted)
+        return ChatReader(
+            backend=self._label,
+            limit=self._event_limit,
+            mint=lambda: self._mint("call_"),
+            blot=self._blotted,
+            forced=request_writer.forced_names(asked, self.profile.traits),
+            single=asked.parallel_tool_calls is False,
+        )
+
+    def _is_forced(self, call: Call, extra: Mapping[str, Any]) -> bool:
+        """Whether the server has to be helped to a call that must be made. A choice that is an object is
+        read to find out: the server does not understand any.
+        """
+        if not self.profile.traits.forced_by_format or call.operation != "chat":
+            return False
+        choice = extra.get("tool_choice", call.fields.get("tool_choice"))
+        return choice == "required" or isinstance(choice, dict)
+
+    def _post(self, operation: str, written: dict[str, Any]) -> UpstreamRequest:
+        path = self._path(operation)
+        fields = self.profile.fields.get(operation)
+        if fields is not None:
+            changes: dict[str, Any] = {}
+            drop: set[str] = set()
+            _restrict(fields, written, changes, drop, self.profile.label)
+            kept = {name: value for name, value in written.items() if name not in drop}
+            written = {**kept, **changes}
+        headers = self._headers(written.get("stream") is True)
+        return UpstreamRequest("POST", path, headers, [jsonx.dumps(written)])
+
+    def _path(self, operation: str) -> str:
+        path = self.profile.paths.get(operation)
+        if path is None:
+            raise UnsupportedValue(f"{self.profile.label} does not serve {operation}", param="model")
+        return path
+
+    def _headers(self, stream: bool) -> Pairs:
+        return self._stream_headers if stream else self._whole_headers
 
     def failure(self, status: int, headers: dict[bytes, bytes], body: bytes) -> GhostError:
         """See ports.Translator. The backend's words are passed on without its secrets."""
         words = read_words(body)
         words = replace(words, message=self._blotted(words.message))
-        error = answered(status, words, self._label, retry_after=retry_after(headers, time.time()))
+        error = answered(status, words, self._label, retry_after=retry_after(headers, self._clock()))
         if error.code == CONTEXT_CODE:
             return ContextLengthExceeded(error.message, param=error.param)
         return error

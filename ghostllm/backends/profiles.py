@@ -7,9 +7,11 @@ Sources: the servers' own documentation and code at vLLM 0.32, llama.cpp b11434,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
+
+from ghostllm.api.openai.traits import EXTRAS, Traits
 
 ANY = object()
 """In `Fields.neutral`: any value is harmless, since the member never changes an answer."""
@@ -46,7 +48,8 @@ class Profile:
     kind: as in the configuration. label: for people. paths: by operation, below the base URL that SDKs mean
     (`…/v1`); an operation that is not there, the server does not have. inventory: its list of models, below
     the same base. fields: by operation; without an entry every member may be sent. include_usage: usage in a
-    stream has to be asked for.
+    stream has to be asked for. other_reasoning: it may call thinking `reasoning` instead of
+    `reasoning_content`. traits: what it can do with a call that came in another dialect.
     """
 
     kind: str
@@ -55,6 +58,8 @@ class Profile:
     inventory: str = "/models"
     fields: Mapping[str, Fields] = field(default_factory=dict)
     include_usage: bool = True
+    other_reasoning: bool = False
+    traits: Traits = Traits()
 
 
 ALL_PATHS: Mapping[str, str] = MappingProxyType(
@@ -99,13 +104,78 @@ _TRANSFORMERS_COMPLETIONS = Fields(
     },
 )  # fmt: skip
 
-OPENAI = Profile(kind="openai", label="OpenAI-compatible server")
+_LEVELS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 
-VLLM = Profile(kind="vllm", label="vLLM")
+_NO_THINKING: Mapping[str, Any] = {"chat_template_kwargs": {"enable_thinking": False}}
+"""What the templates of Qwen, GLM and others read; those that have no such switch ignore it."""
 
-LLAMACPP = Profile(kind="llamacpp", label="llama.cpp")
+_TEMPLATE_EFFORTS: Mapping[str, Mapping[str, Any]] = {
+    "none": _NO_THINKING,
+    **{
+        effort: {"chat_template_kwargs": {"enable_thinking": True, "reasoning_effort": level}}
+        for effort, level in _LEVELS.items()
+    },
+}
+_VLLM_EFFORTS: Mapping[str, Mapping[str, Any]] = {
+    "none": _NO_THINKING,
+    **{
+        effort: {"reasoning_effort": level, "chat_template_kwargs": {"enable_thinking": True}}
+        for effort, level in _LEVELS.items()
+    },
+}
 
-LMSTUDIO = Profile(kind="lmstudio", label="LM Studio")
+_CLOUD = Traits(
+    label="an OpenAI-compatible server",
+    extras={},
+    developer=False,  # OpenAI takes `system` for it, and most others know only that
+    result_images=False,
+    allowed_tools=False,
+    labels=False,
+)
+_LOCAL = replace(
+    _CLOUD,
+    token_limit="max_tokens",  # the name that every version of every local server knows
+    system_anywhere=False,
+    flat_text=True,
+    files=False,
+    custom_tools=False,
+)
+
+OPENAI = Profile(kind="openai", label="OpenAI-compatible server", other_reasoning=True, traits=_CLOUD)
+
+VLLM = Profile(
+    kind="vllm",
+    label="vLLM",
+    other_reasoning=True,
+    traits=replace(
+        _LOCAL, label="vLLM", extras=EXTRAS, efforts=_VLLM_EFFORTS, budget="thinking_token_budget"
+    ),
+)
+
+LLAMACPP = Profile(
+    kind="llamacpp",
+    label="llama.cpp",
+    traits=replace(
+        _LOCAL,
+        label="llama.cpp",
+        extras={**EXTRAS, "repetition_penalty": "repeat_penalty"},
+        efforts=_TEMPLATE_EFFORTS,
+        budget="thinking_budget_tokens",
+        forced_by_format=True,  # it answers 200 without a call, to "required" and to a name
+    ),
+)
+
+LMSTUDIO = Profile(
+    kind="lmstudio",
+    label="LM Studio",
+    other_reasoning=True,
+    traits=replace(
+        _LOCAL,
+        label="LM Studio",
+        extras={"top_k": "top_k", "repetition_penalty": "repeat_penalty"},
+        named_choice=False,
+    ),
+)
 
 TRANSFORMERS = Profile(
     kind="transformers",
@@ -113,6 +183,14 @@ TRANSFORMERS = Profile(
     paths=MappingProxyType({name: path for name, path in ALL_PATHS.items() if name != "embeddings"}),
     fields={"chat": _TRANSFORMERS_CHAT, "completions": _TRANSFORMERS_COMPLETIONS},
     include_usage=False,
+    traits=replace(
+        _LOCAL,
+        label="transformers serve",
+        efforts=_TEMPLATE_EFFORTS,
+        reasoning="",
+        tool_choice=False,
+        named_choice=False,
+    ),
 )
 
 PROFILES: Mapping[str, Profile] = {

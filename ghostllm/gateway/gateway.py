@@ -7,15 +7,16 @@ import secrets
 from collections.abc import Callable
 from itertools import count
 
-from ghostllm.api.openai import door as openai
+from ghostllm.api.doors import DOORS
 from ghostllm.errors import GhostError, Overloaded
 from ghostllm.gateway import listing, operate
 from ghostllm.gateway.cors import CorsPolicy
+from ghostllm.gateway.doorway import door_of
 from ghostllm.gateway.generate import Generator
 from ghostllm.gateway.routes import Route, Routes, missing
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.message import Exchange, Pairs, Request
-from ghostllm.ports import Door, Handler, Observer, Responder, Work
+from ghostllm.ports import Handler, Observer, Responder, Work
 
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 
@@ -51,9 +52,9 @@ class Gateway:
 
     def _table(self) -> list[Route]:
         return [
-            Route("chat", "/v1/chat/completions", {"POST": self._calls(openai, "chat")}),
-            Route("completions", "/v1/completions", {"POST": self._calls(openai, "completions")}),
-            Route("embeddings", "/v1/embeddings", {"POST": self._calls(openai, "embeddings")}),
+            self._calls("chat", "/v1/chat/completions", "openai", "chat"),
+            self._calls("completions", "/v1/completions", "openai", "completions"),
+            self._calls("embeddings", "/v1/embeddings", "openai", "embeddings"),
             Route("models", "/v1/models", {"GET": self._with_snapshot(listing.models)}),
             Route("model", "/v1/models/", {"GET": self._with_snapshot(listing.model)}, prefix=True),
             Route("health", "/health", {"GET": operate.health}, open=True),
@@ -90,8 +91,9 @@ class Gateway:
     def render(self, exchange: Exchange) -> tuple[int, Pairs, bytes]:
         error = exchange.error
         assert error is not None
-        headers = (*openai.WHOLE_HEADERS, *openai.error_headers(error))
-        return error.status, headers, openai.render_error(error)
+        door = DOORS[exchange.door]
+        headers = (*door.WHOLE_HEADERS, *door.error_headers(error))
+        return door.status(error), headers, door.render_error(error)
 
     def closed(self, exchange: Exchange) -> None:
         self._observer.finished(exchange)
@@ -102,8 +104,10 @@ class Gateway:
         request = exchange.request
         route = self.routes.find(request.path)
         if route is None:
+            exchange.door = door_of(request)
             raise missing(request.method, request.path)
         exchange.route = route.name
+        exchange.door = route.door
         if request.method == "OPTIONS":
             return self._options(route)
         handler = route.handlers.get(request.method) or self.routes.handler(route, request.method)
@@ -115,11 +119,13 @@ class Gateway:
 
     # --- handlers
 
-    def _calls(self, door: Door, operation: str) -> Handler:
+    def _calls(self, name: str, path: str, dialect: str, operation: str) -> Route:
+        door = DOORS[dialect]
+
         def handle(exchange: Exchange, responder: Responder) -> Work:
             return self._generator.begin(self._snapshot, door, operation, exchange, responder)
 
-        return handle
+        return Route(name, path, {"POST": handle}, door=dialect)
 
     def _with_snapshot(self, answer: Callable[[Snapshot, Exchange, Responder], None]) -> Handler:
         def handle(exchange: Exchange, responder: Responder) -> None:

@@ -107,7 +107,8 @@ class Generation:
         if identity.models and not allowed(identity, model.name):
             raise self._forbidden()
         self._model = model
-        self._extra: Mapping[str, Any] = model.parameters(self._call.fields) if model.config else {}
+        parameters = self._call.parameters = model.parameters
+        self._extra: Mapping[str, Any] = parameters.over(self._call.fields) if parameters else {}
         self._targets = self._generator.targets(self._snapshot, model)
         self._proceed(self._targets[0])
 
@@ -279,7 +280,7 @@ class Generation:
         self._exchange.outcome = "broken"
         self._exchange.usage.partial = True
         self._release()
-        self._responder.write(self._door.error_event(error))
+        self._responder.write(self._answer.broken(error))
         self._responder.end(close=True)
 
     # --- steps of an answer

@@ -21,13 +21,16 @@ ELSEWHERE = (
 
 @dataclass(slots=True, frozen=True)
 class Route:
-    """name: for logs and metrics. prefix: the path goes on (an id follows). open: no key is asked for."""
+    """name: for logs and metrics. prefix: the path goes on (an id follows). open: no key is asked for. door:
+    the dialect of its clients.
+    """
 
     name: str
     path: str
     handlers: Mapping[str, Handler]
     prefix: bool = False
     open: bool = False
+    door: str = "openai"
 
     @property
     def allow(self) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
 
 from ghostllm.config.schema import Config, ModelConfig
-from ghostllm.message import Identity
+from ghostllm.message import Identity, Parameters
 from ghostllm.ports import ModelInfo
 
 
@@ -32,13 +31,7 @@ class Model:
     balance: str
     config: ModelConfig | None = None
     info: ModelInfo | None = None
-
-    def parameters(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Request members to set: the configured defaults that `fields` lacks, and the forced ones."""
-        if self.config is None:
-            return {}
-        absent = {name: value for name, value in self.config.defaults.items() if name not in fields}
-        return {**absent, **self.config.forced}
+    parameters: Parameters | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -97,4 +90,5 @@ def _configured(model: ModelConfig, balance: str, known: Mapping[str, ModelInfo]
         Target(target.backend, target.model or model.name, target.weight) for target in model.targets
     )
     info = next((known[target.model] for target in targets if target.model in known), None)
-    return Model(model.name, targets, model.balance or balance, model, info)
+    parameters = Parameters(model.defaults, model.forced) if model.defaults or model.forced else None
+    return Model(model.name, targets, model.balance or balance, model, info, parameters)

@@ -19,8 +19,9 @@ Wake = Callable[[], Awaitable[str]]
 
 
 class Upstream:
-    """in_flight: attempts under way. asleep: a call may first have to start (or restart) the server. wake: for a backend whose server is ours to start. learn: for one whose
-    kind nobody has said.
+    """in_flight: attempts under way. asleep: a call may first have to start (or restart) the server.
+
+    wake: for a backend whose server is ours to start. learn: for one whose kind nobody has said.
     """
 
     def __init__(

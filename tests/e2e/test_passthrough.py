@@ -75,7 +75,8 @@ def test_the_stream_is_byte_exact(gateway: Gateway, fakes: Fakes, form: dict[str
     through = gateway.ask("POST", "/v1/chat/completions", body)
     assert fakes.primary.call().body == body
     sent = b"".join(_direct(fakes, body))
-    assert _same_id(through.body) == _same_id(sent)
+    renamed = sent.replace(b'"reasoning":', b'"reasoning_content":')  # the one name for it here
+    assert _same_id(through.body) == _same_id(renamed)
     assert through.complete and through.text == "".join(TEXT)
     assert through.events[-1] == "[DONE]"
 

@@ -51,7 +51,7 @@ def test_defaults_fill_and_forced_replace():
         forced={"seed": 1},
     )
     found = build(Config(backends=(ONE,), models=(model,)), {}).find("m")
-    assert found.parameters({"temperature": 1, "seed": 7}) == {"top_p": 0.9, "seed": 1}
+    assert found.parameters.over({"temperature": 1, "seed": 7}) == {"top_p": 0.9, "seed": 1}
 
 
 def test_a_key_sees_the_models_its_patterns_allow():

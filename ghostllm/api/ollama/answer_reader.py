@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ghostllm import jsonx
+from ghostllm.api import forced_call
 from ghostllm.api.canonical import (
     Event,
     Finish,
@@ -222,19 +223,14 @@ class AnswerReader:
     def _forced_call(self, reason: str, events: list[Event]) -> None:
         text = "".join(self._constrained)
         try:
-            value = jsonx.loads(text)
-        except jsonx.DecodeError:
-            if reason != "length":
-                raise Malformed("no tool call, though one was required") from None
-            if text:  # half a call is none: shown as it is, and the finish says that it was cut
-                self.committed = True
-                events.append(TextDelta(text))
-            return
-        name = value.get("name") if isinstance(value, dict) else None
-        arguments = value.get("arguments") if isinstance(value, dict) else None
-        if name not in self._request.forced or not isinstance(arguments, dict):
-            raise Malformed("no call of one of the tools of which one was required")
-        self._emit_call(name, arguments, None, events)
+            call = forced_call.read(text, self._request.forced, cut=reason == "length")
+        except forced_call.NoCall as error:
+            raise Malformed(error) from None
+        if call is not None:
+            self._emit_call(*call, None, events)
+        elif text:
+            self.committed = True
+            events.append(TextDelta(text))
 
     def _refuse_nothing(self, reason: str) -> None:
         """An answer of nothing is a failure, unless the model's first token was its end.

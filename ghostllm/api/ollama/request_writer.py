@@ -5,10 +5,8 @@ dropped silently here: what Ollama cannot do is refused by name, and what makes 
 listed in IGNORED. Every request says `truncate: false, shift: false`, so that a prompt that does not fit is
 an error instead of a shorter prompt.
 
-A forced tool call (`tool_choice` required or named), which Ollama ignores, is made so: the tools are
-described in the system message instead of the request, the output is constrained to `{"name", "arguments"}`
-of one of them, and the reader (`answer_reader`) turns that object into the call. It arrives in one piece,
-since only the whole is known to be valid.
+A forced tool call (`tool_choice` required or named), which Ollama ignores, is made by constraining the output
+(`api.forced_call`).
 """
 
 from __future__ import annotations
@@ -18,15 +16,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ghostllm import jsonx
+from ghostllm.api import forced_call
 from ghostllm.api.canonical import (
     Continuation,
     Conversation,
     Embeddings,
     FunctionTool,
-    Message,
     ResponseFormat,
     Sampling,
-    Text,
 )
 from ghostllm.api.json_schema import inline, narrow
 from ghostllm.api.ollama.messages import write_messages
@@ -77,12 +74,6 @@ EFFORT: Mapping[str, bool | str] = {
 
 TOP_LOGPROBS_LIMIT = 20
 
-FORCED_PROMPT = (
-    "Answer with exactly one function call and nothing else: a JSON object with the members "
-    '"name" (the name of the function) and "arguments" (an object that fits its parameters). '
-    "The functions, one a line:\n"
-)
-
 
 @dataclass(slots=True, frozen=True)
 class OllamaRequest:
@@ -102,12 +93,12 @@ class OllamaRequest:
 
 def chat_request(conversation: Conversation, model: str) -> OllamaRequest:
     """Raises UnsupportedParameter, UnsupportedValue, RequestError with the path of the member."""
-    tools = _tools(conversation)
+    tools = forced_call.callable_tools(conversation, "Ollama")
     choice = conversation.tool_choice
     forced = choice is not None and choice.mode == "required"
     messages = conversation.messages
     if forced:
-        messages = _told(messages, FORCED_PROMPT + "\n".join(_description(tool) for tool in tools))
+        messages = forced_call.told(messages, tools)
     body: dict[str, Any] = {
         "model": model,
         "messages": write_messages(messages),
@@ -115,7 +106,7 @@ def chat_request(conversation: Conversation, model: str) -> OllamaRequest:
         **_common(conversation.sampling, conversation.extensions),
     }
     if forced:
-        body["format"] = _forced_format(tools)
+        body["format"] = forced_call.schema(tools)
     else:
         if tools:
             body["tools"] = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
@@ -254,29 +245,6 @@ def _format(wanted: ResponseFormat | None) -> Any:
 # --- tools
 
 
-def _tools(conversation: Conversation) -> list[FunctionTool]:
-    """The functions that may be called here."""
-    choice = conversation.tool_choice
-    if choice is not None and choice.mode == "none":
-        return []
-    functions = []
-    for index, tool in enumerate(conversation.tools):
-        if not isinstance(tool, FunctionTool):
-            raise UnsupportedValue("Ollama has function tools only", param=f"tools[{index}].type")
-        functions.append(tool)
-    if choice is None:
-        return functions
-    known = {tool.name for tool in functions}
-    for name in choice.names:
-        if name not in known:
-            raise RequestError(
-                f"tool_choice names {name!r}, which is not among the tools", param="tool_choice"
-            )
-    if choice.mode == "required" and not functions:
-        raise RequestError("tool_choice needs tools to choose from", param="tool_choice")
-    return [tool for tool in functions if not choice.names or tool.name in choice.names]
-
-
 def _tool(tool: FunctionTool, param: str) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name}
     if tool.description:
@@ -284,32 +252,3 @@ def _tool(tool: FunctionTool, param: str) -> dict[str, Any]:
     parameters = narrow(inline(tool.parameters or {}, f"{param}.function.parameters"))
     function["parameters"] = {"type": "object", "properties": {}, **parameters}
     return {"type": "function", "function": function}
-
-
-def _description(tool: FunctionTool) -> str:
-    described = {"name": tool.name, "description": tool.description, "parameters": tool.parameters or {}}
-    return jsonx.dumps(described).decode()
-
-
-def _forced_format(tools: list[FunctionTool]) -> dict[str, Any]:
-    alternatives = []
-    for tool in tools:
-        arguments = inline(tool.parameters or {}, f"the parameters of {tool.name}")
-        alternatives.append({
-            "type": "object",
-            "properties": {
-                "name": {"type": "string", "enum": [tool.name]},
-                "arguments": {"type": "object", **arguments},
-            },
-            "required": ["name", "arguments"],
-            "additionalProperties": False,
-        })  # fmt: skip
-    return alternatives[0] if len(alternatives) == 1 else {"anyOf": alternatives}
-
-
-def _told(messages: tuple[Message, ...], instruction: str) -> tuple[Message, ...]:
-    """The instruction ends the leading system message: templates expect at most one, in front."""
-    first = messages[0]
-    if first.role in ("system", "developer"):
-        return (Message("system", (*first.parts, Text(instruction)), first.name), *messages[1:])
-    return (Message("system", (Text(instruction),)), *messages)

@@ -215,8 +215,9 @@ def usage_member(usage: Usage) -> dict[str, Any] | None:
         "completion_tokens": usage.completion,
         "total_tokens": usage.prompt + usage.completion,
     }
-    if usage.cached is not None:
-        member["prompt_tokens_details"] = {"cached_tokens": usage.cached}
+    prompt = {"cached_tokens": usage.cached, "cache_write_tokens": usage.cache_write}
+    if details := {name: count for name, count in prompt.items() if count is not None}:
+        member["prompt_tokens_details"] = details
     if usage.reasoning is not None:
         member["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}
     return member

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from ghostllm import jsonx
-from ghostllm.errors import GhostError, MethodNotAllowed, UpstreamError
+from ghostllm.api.retry_headers import retry_headers
+from ghostllm.errors import GhostError
 from ghostllm.message import Pairs
+
+
+def status(error: GhostError) -> int:
+    return error.status
 
 
 def render_error(error: GhostError) -> bytes:
@@ -21,22 +25,7 @@ def error_event(error: GhostError) -> bytes:
 
 
 def error_headers(error: GhostError) -> Pairs:
-    """What SDKs read off an error: `retry-after` in seconds, `retry-after-ms`, and `x-should-retry: false`
-    where they would retry by the status alone but should not, since the gateway has tried already or trying
-    again cannot help.
-    """
-    headers: list[tuple[bytes, bytes]] = []
-    if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", error.allow.encode()))
-    if error.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    if error.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after)))
-        headers.append((b"retry-after-ms", b"%d" % math.ceil(error.retry_after * 1000)))
-    retried = error.status in (408, 409, 429) or error.status >= 500
-    if retried and (isinstance(error, UpstreamError) or error.status in (500, 501, 505)):
-        headers.append((b"x-should-retry", b"false"))
-    return tuple(headers)
+    return retry_headers(error, status(error))
 
 
 def _error_object(error: GhostError) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from ghostllm import jsonx
 from ghostllm.errors import UpstreamProtocolError
 
 BOM = b"\xef\xbb\xbf"
@@ -45,6 +46,82 @@ class Style:
 COMPACT = Style()
 
 
+class Held:
+    """Cuts reads into whole events, and keeps the beginning of one whose end has not come.
+
+    limit: bytes that may be kept. source: how errors name the server. size: bytes kept now.
+    """
+
+    __slots__ = ("_limit", "_parts", "_source", "_tail", "size")
+
+    def __init__(self, limit: int, source: str) -> None:
+        self._limit = limit
+        self._source = source
+        self._parts: list[bytes] = []
+        self._tail = b""
+        self.size = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """The events that `data` completes; the same object where nothing is kept. Raises
+        UpstreamProtocolError for an event beyond the limit.
+        """
+        if self._parts:
+            if not last_end(self._tail + data):
+                self._keep(data)
+                return b""
+            data = self.take() + data
+        end = last_end(data)
+        if end != len(data):
+            self._keep(data[end:])
+        return data[:end]
+
+    def take(self) -> bytes:
+        """What is kept, which then no longer is."""
+        rest = b"".join(self._parts)
+        self._parts, self._tail, self.size = [], b"", 0
+        return rest
+
+    def _keep(self, data: bytes) -> None:
+        self._parts.append(data)
+        self.size += len(data)
+        self._tail = (self._tail + data[-TAIL:])[-TAIL:]
+        if self.size > self._limit:
+            self.take()
+            raise UpstreamProtocolError(f"{self._source} sent an event larger than {self._limit} bytes")
+
+
+def parse(payload: bytes, source: str) -> dict[str, Any]:
+    """The object that an event carries. source: how errors name the server. Raises UpstreamProtocolError."""
+    try:
+        value = jsonx.loads(payload)
+    except jsonx.DecodeError as error:
+        raise UpstreamProtocolError(f"{source} sent a malformed event: {error}") from None
+    if not isinstance(value, dict):
+        raise UpstreamProtocolError(f"{source} sent an event that is not an object")
+    return value
+
+
+def parse_whole(body: bytes, source: str) -> Any:
+    """The value of a body that is not a stream. Raises UpstreamProtocolError."""
+    try:
+        return jsonx.loads(body)
+    except jsonx.DecodeError as error:
+        what = "nothing" if not body.strip() else f"something that is not JSON: {error}"
+        raise UpstreamProtocolError(f"{source} answered with {what}") from None
+
+
+def is_error(chunk: dict[str, Any]) -> bool:
+    """Whether an event tells an error: OpenAI's shape, FastAPI's, or that of older vLLM."""
+    if chunk.get("error"):
+        return True
+    return chunk.get("choices") is None and ("detail" in chunk or chunk.get("object") == "error")
+
+
+def is_bare_error(value: dict[str, Any]) -> bool:
+    """Whether JSON where an event stream was asked for tells an error."""
+    return bool(value.get("error")) or "detail" in value or "message" in value
+
+
 def last_end(data: bytes) -> int:
     """Where the last whole event in `data` ends; 0 if none does. A final CRLF is waited for when its CR is
     there.
@@ -60,6 +137,8 @@ def last_end(data: bytes) -> int:
 
 def split(block: bytes) -> list[bytes]:
     """The events of a block that ends with a whole one, each with its empty line."""
+    if block.find(b"\n") == len(block) - 2 and b"\r" not in block:
+        return [block]
     ends = [match.end() for match in _EVENT_END.finditer(block)]
     return [block[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
@@ -68,6 +147,8 @@ def data_of(event: bytes) -> bytes | None:
     """The value of an event's `data` lines, None if it has none. Raises UpstreamProtocolError for what is no
     event.
     """
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
+        return event[6:-2]  # as nearly every server writes them
     values: list[bytes] = []
     for line in _LINE_END.split(event.removeprefix(BOM)):
         name, _, value = line.partition(b":")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from ghostllm import jsonx
 
-_TEXT = re.compile(rb'"(?:content|reasoning_content|reasoning|text)"[ \t]*:[ \t]*"')
+_TEXT = re.compile(rb'"(content|reasoning_content|reasoning|text)"[ \t]*:[ \t]*"')
 _PADDING = re.compile(rb'"obfuscation"[ \t]*:[ \t]*"')
 """OpenAI pads events with random letters, so that their length does not tell what is in them."""
 
@@ -22,12 +22,17 @@ _BACKSLASH = 0x5C
 class Frame:
     """head: an event up to its text. foot: from the text's end to that of the event, or to the padding.
     close: what comes after the padding, b"" without one. swap: head and foot as the client gets them.
+    member: under which name the text stands.
     """
 
-    __slots__ = ("_close", "_foot", "_gap", "_head", "_swap")
+    __slots__ = ("_close", "_foot", "_gap", "_head", "_start", "_swap", "member")
 
-    def __init__(self, head: bytes, foot: bytes, close: bytes, gap: int, swap: tuple[bytes, bytes]) -> None:
+    def __init__(
+        self, member: str, head: bytes, foot: bytes, close: bytes, gap: int, swap: tuple[bytes, bytes]
+    ) -> None:
+        self.member = member
         self._head = head
+        self._start = len(head)
         self._foot = foot
         self._close = close
         self._gap = gap
@@ -56,6 +61,22 @@ class Frame:
         swap = self._swap
         return data if swap is None else swap[0] + data[start:end] + swap[1] + data[rest:]
 
+    def text(self, data: bytes) -> str | None:
+        """The text of an event; None if it does not fit, or if reading it is better left to the parser."""
+        start = self._start
+        end = data.find(b'"', start)
+        raw = data[start:end]
+        if data != self._head + raw + self._foot and not (self._close and self.pass_on(data)):
+            return None
+        try:
+            if b"\\" in raw:
+                text: str = jsonx.loads(data[start - 1 : end + 1])
+                return text
+            plain = raw.decode()
+        except ValueError:
+            return None
+        return plain if plain.isprintable() else None  # a bare control character is no JSON
+
 
 def learn(event: bytes, gap: int, edited: Callable[[bytes], bytes]) -> Frame | None:
     """The frame of an event that carries a piece of text and nothing else; None for any other event.
@@ -75,7 +96,7 @@ def learn(event: bytes, gap: int, edited: Callable[[bytes], bytes]) -> Frame | N
         foot, close = foot[: padding.end()], foot[padding.end() + len(letters) :]
     if b"\\" in text or not _is_silent(head.partition(b":")[2] + foot + close):
         return None
-    return Frame(head, foot, close, gap, (edited(head), edited(foot)))
+    return Frame(texts[0][1].decode(), head, foot, close, gap, (edited(head), edited(foot)))
 
 
 def _is_silent(text: bytes) -> bool:

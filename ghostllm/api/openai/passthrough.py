@@ -14,13 +14,21 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from ghostllm import jsonx
-from ghostllm.api.openai import events
+from ghostllm.api.openai import events, reasoning
 from ghostllm.api.openai.answer_writer import DONE
+from ghostllm.api.openai.errors import error_event
 from ghostllm.api.openai.failures import stream_error
 from ghostllm.api.openai.frame import Frame, learn
 from ghostllm.api.openai.usage import take_usage
 from ghostllm.api.splice import edit, find
-from ghostllm.errors import RequestError, UpstreamAnswered, UpstreamCut, UpstreamError, UpstreamProtocolError
+from ghostllm.errors import (
+    GhostError,
+    RequestError,
+    UpstreamAnswered,
+    UpstreamCut,
+    UpstreamError,
+    UpstreamProtocolError,
+)
 from ghostllm.message import Call, Usage
 
 FRAMES = 16
@@ -32,18 +40,26 @@ class PassThrough:
     largest event.
 
     backend: how messages name it. blot: takes secrets out of the backend's own messages. The model's name in
-    the answer becomes the one that the client asked for; usage that it did not ask for is taken out. Every
+    the answer becomes the one that the client asked for; usage that it did not ask for is taken out; thinking
+    is called `reasoning_content`, where `other_reasoning` says that the backend may call it otherwise. Every
     other byte stays.
     """
 
     __slots__ = (
-        "_backend", "_blot", "_call", "_choices", "_done", "_finished", "_frame", "_held", "_held_size",
-        "_learned", "_limit", "_rename", "_seen", "_smooth", "_style", "_tail", "committed", "complete",
-        "fault", "usage",
+        "_backend", "_blot", "_call", "_choices", "_done", "_finished", "_frame", "_held", "_learned",
+        "_other_reasoning", "_rename", "_seen", "_smooth", "_style", "committed", "complete", "fault",
+        "usage",
     )  # fmt: skip
 
     def __init__(
-        self, call: Call, *, backend: str, limit: int, choices: int = 1, blot: Callable[[str], str] = str
+        self,
+        call: Call,
+        *,
+        backend: str,
+        limit: int,
+        choices: int = 1,
+        blot: Callable[[str], str] = str,
+        other_reasoning: bool = False,
     ) -> None:
         self.usage = Usage()
         self.committed = False
@@ -51,12 +67,10 @@ class PassThrough:
         self._call = call
         self._backend = backend
         self._blot = blot
-        self._limit = limit
         self._choices = choices
         self._finished: set[Any] = set()
-        self._held: list[bytes] = []  # the beginning of an event whose end has not come
-        self._held_size = 0
-        self._tail = b""
+        self._held = events.Held(limit, backend)
+        self._other_reasoning = other_reasoning and call.operation == "chat"
         self._seen = False  # some event with choices
         self._done = False
         self.fault: UpstreamError | None = None
@@ -101,6 +115,7 @@ class PassThrough:
                 and data.endswith(style.closing)
                 and b'"error"' not in data
                 and data.count(b'"finish_reason"') == data.count(style.null_finish)
+                and not (self._other_reasoning and b'"reasoning"' in data)
                 and self._is_json(data)
             ):
                 if b'"usage"' not in data or data.count(b'"usage"') == data.count(style.null_usage):
@@ -128,6 +143,9 @@ class PassThrough:
             raise UpstreamProtocolError(f"{self._backend} answered with an empty stream")
         raise UpstreamCut(f"{self._backend} ended its stream before the answer was complete")
 
+    def broken(self, error: GhostError) -> bytes:
+        return error_event(error)
+
     def _edited(self, data: bytes) -> bytes:
         """A tested piece with the model's name and the usage members changed."""
         if not self._call.wants_usage:
@@ -153,7 +171,13 @@ class PassThrough:
             raise self.fault
         if self._done:
             return b""
-        block = self._whole_events(data)
+        try:
+            block = self._held.feed(data)
+        except UpstreamProtocolError as error:
+            self.fault = error
+            self._smooth = False
+            raise
+        self._smooth = self.committed and self._style is not events.COMPACT and not self._held.size
         if not block:
             return b""
         was_committed = self.committed
@@ -171,40 +195,11 @@ class PassThrough:
         joined = b"".join(out)
         return block if joined == block else joined
 
-    def _whole_events(self, data: bytes) -> bytes:
-        """Everything up to the last event's end; the rest is held."""
-        held = self._held
-        if held:
-            if not events.last_end(self._tail + data):
-                self._hold(data)
-                return b""
-            data = b"".join((*held, data))
-            self._held, self._held_size, self._tail = [], 0, b""
-        end = events.last_end(data)
-        if end != len(data):
-            self._hold(data[end:])
-        else:
-            self._smooth = self.committed and self._style is not events.COMPACT
-        return data[:end]
-
-    def _hold(self, data: bytes) -> None:
-        self._smooth = False
-        self._held.append(data)
-        self._held_size += len(data)
-        self._tail = (self._tail + data[-events.TAIL :])[-events.TAIL :]
-        if self._held_size > self._limit:
-            self.fault = UpstreamProtocolError(
-                f"{self._backend} sent an event larger than {self._limit} bytes"
-            )
-            self._held = []
-            raise self.fault
-
     def _take_rest(self) -> bytes:
         """What stood at the end without an empty line: servers forget it after `[DONE]`, and errors come as
         bare JSON.
         """
-        rest, self._held = b"".join(self._held), []
-        text = rest.strip()
+        text = self._held.take().strip()
         if not text:
             return b""
         if text.startswith(b"{"):
@@ -217,8 +212,8 @@ class PassThrough:
             raise UpstreamCut(f"{self._backend} ended its stream in the middle of an event") from None
 
     def _refuse_bare(self, text: bytes) -> NoReturn:
-        value = self._parse(text)
-        if value.get("error") or "detail" in value or "message" in value:
+        value = events.parse(text, self._backend)
+        if events.is_bare_error(value):
             raise self._told(value)
         raise UpstreamProtocolError(f"{self._backend} answered with JSON where an event stream was asked for")
 
@@ -234,9 +229,9 @@ class PassThrough:
                 raise UpstreamProtocolError(f"{self._backend} answered with an empty stream")
             self._close()
             return event
-        chunk = self._parse(payload)
+        chunk = events.parse(payload, self._backend)
         choices = chunk.get("choices")
-        if chunk.get("error") or (choices is None and ("detail" in chunk or chunk.get("object") == "error")):
+        if events.is_error(chunk):
             raise self._told(chunk)
         if isinstance(choices, list):
             self._note(choices)
@@ -267,13 +262,14 @@ class PassThrough:
         style = events.style_of(event, self._style)
         if style is not None:
             self._style = style
-            self._smooth = self.committed and not self._held
+            self._smooth = self.committed and not self._held.size
 
     def _adapted(self, event: bytes, payload: bytes, chunk: dict[str, Any]) -> bytes:
         name, wanted = chunk.get("model"), self._call.model
         rename = isinstance(name, str) and name != wanted
         drop = ("usage",) if "usage" in chunk and not self._call.wants_usage else ()
-        if not rename and not drop:
+        thinks = self._other_reasoning and b"reasoning" in payload and reasoning.count(chunk, "delta")
+        if not rename and not drop and not thinks:
             return event
         try:
             if rename and self._rename is None:
@@ -284,7 +280,20 @@ class PassThrough:
             raise UpstreamProtocolError(
                 f"{self._backend} sent an event of two meanings: {error.message}"
             ) from None
-        return events.with_data(event, payload, b"".join(buffers))
+        edited = b"".join(buffers)
+        if thinks:
+            edited = self._rethought(event, edited, thinks)
+        return events.with_data(event, payload, edited)
+
+    def _rethought(self, event: bytes, payload: bytes, times: int) -> bytes:
+        """An event's value with its thinking under the name that clients read."""
+        if self._learned < FRAMES and reasoning.only(event, times):
+            self._learned += 1
+            edited = self._edited
+            self._frame = (
+                learn(event, self._style.gap, lambda part: edited(reasoning.renamed(part))) or self._frame
+            )
+        return reasoning.rewritten(payload, "delta", times)
 
     def _told(self, value: dict[str, Any]) -> UpstreamAnswered:
         return stream_error(value, self._backend, self._blot)
@@ -292,26 +301,13 @@ class PassThrough:
     def _close(self) -> None:
         self.complete = self._done = True
         self._smooth = False
-        self._held = []
-
-    def _parse(self, payload: bytes) -> dict[str, Any]:
-        try:
-            value = jsonx.loads(payload)
-        except jsonx.DecodeError as error:
-            raise UpstreamProtocolError(f"{self._backend} sent a malformed event: {error}") from None
-        if not isinstance(value, dict):
-            raise UpstreamProtocolError(f"{self._backend} sent an event that is not an object")
-        return value
+        self._held.take()
 
     # --- whole answers
 
     def whole(self, body: bytes) -> bytes:
         """The same object comes out unless the model's name has to change."""
-        try:
-            answer = jsonx.loads(body)
-        except jsonx.DecodeError as error:
-            what = "nothing" if not body.strip() else f"something that is not JSON: {error}"
-            raise UpstreamProtocolError(f"{self._backend} answered with {what}") from None
+        answer = events.parse_whole(body, self._backend)
         if isinstance(answer, dict) and answer.get("error"):
             raise self._told(answer)
         if not isinstance(answer, dict) or not _is_whole(answer, self._call.operation):
@@ -321,14 +317,15 @@ class PassThrough:
             take_usage(self.usage, usage)
         self.committed = self.complete = True
         name = answer.get("model")
-        if not isinstance(name, str) or name == self._call.model:
-            return body
-        try:
-            return b"".join(edit(body, answer, {"model": self._call.model}))
-        except RequestError as error:
-            raise UpstreamProtocolError(
-                f"{self._backend} answered in two meanings: {error.message}"
-            ) from None
+        thinks = self._other_reasoning and b"reasoning" in body and reasoning.count(answer, "message")
+        if isinstance(name, str) and name != self._call.model:
+            try:
+                body = b"".join(edit(body, answer, {"model": self._call.model}))
+            except RequestError as error:
+                raise UpstreamProtocolError(
+                    f"{self._backend} answered in two meanings: {error.message}"
+                ) from None
+        return reasoning.rewritten(body, "message", thinks) if thinks else body
 
 
 def choices_of(call: Call, extra: Mapping[str, Any]) -> int:

@@ -1,113 +1,212 @@
-"""The neutral form to OpenAI chat requests: for backends of that dialect, whatever door the client came
-through.
+"""The neutral form to OpenAI's requests: for backends of that dialect, whatever door the client came through.
+
+Nothing that changes the answer is dropped silently: what the server cannot do is refused by name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from ghostllm.api import forced_call
 from ghostllm.api.canonical import (
-    Audio,
+    Continuation,
     Conversation,
     CustomTool,
-    File,
-    Image,
-    Message,
-    Reasoning,
-    Refusal,
+    Embeddings,
+    FunctionTool,
     ResponseFormat,
-    Text,
+    Sampling,
     Tool,
-    ToolCall,
-    ToolResult,
 )
+from ghostllm.api.openai.message_writer import write_messages
+from ghostllm.api.openai.traits import LOSSLESS, Traits
+from ghostllm.errors import RequestError, UnsupportedParameter, UnsupportedValue
+
+SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "n")
+
+IGNORED: Mapping[str, str] = {
+    "keep_alive": "how long Ollama keeps a model in memory",
+    "truncate": "what Ollama does with a prompt that is too long; here it is an error",
+    "shift": "what Ollama does with an answer that is too long; here it ends",
+    "num_ctx": "the server was started with its context",
+    "num_batch": "how the server computes",
+    "num_gpu": "how the server computes",
+    "main_gpu": "how the server computes",
+    "num_thread": "how the server computes",
+    "use_mmap": "how the server loads",
+    "num_keep": "what to keep of a prompt that is cut; none is",
+}
+"""Members of other dialects that change nothing here, and why."""
+
+BUDGETS = ((1, "none"), (4096, "low"), (16384, "medium"))
+"""Up to which budget of thinking, in tokens, an effort stands for it (exclusive); above, it is high."""
 
 
-def write_request(conversation: Conversation) -> dict[str, Any]:
-    """The body of a chat completion request. Extensions go back under their own names."""
+def write_request(conversation: Conversation, traits: Traits = LOSSLESS) -> dict[str, Any]:
+    """The body of a chat completion request. Extensions go back under their own names.
+
+    Raises UnsupportedParameter, UnsupportedValue, RequestError with the member that the server cannot do.
+    """
+    messages, tools, choice, shape = _tooling(conversation, traits)
     sampling = conversation.sampling
-    body: dict[str, Any] = {
-        "model": conversation.model,
-        "messages": [member for message in conversation.messages for member in _write_message(message)],
-    }
+    body: dict[str, Any] = {"model": conversation.model, "messages": write_messages(messages, traits)}
     optional: dict[str, Any] = {
-        "tools": [_write_tool(tool) for tool in conversation.tools] or None,
-        "tool_choice": _write_tool_choice(conversation),
-        "parallel_tool_calls": conversation.parallel_tool_calls,
-        "response_format": _write_response_format(conversation.response_format),
-        "reasoning_effort": conversation.reasoning_effort,
-        "metadata": dict(conversation.metadata) or None,
-        "max_completion_tokens": sampling.max_tokens,
-        "stop": list(sampling.stop) or None,
-        "logit_bias": dict(sampling.logit_bias) or None,
+        "tools": [_write_tool(tool) for tool in tools] or None,
+        "tool_choice": choice,
+        "parallel_tool_calls": None if conversation.tools and not tools else conversation.parallel_tool_calls,
+        "response_format": shape,
+        "metadata": (dict(conversation.metadata) or None) if traits.labels else None,
+        traits.token_limit: sampling.max_tokens,
+        **_write_sampling(sampling, traits),
         "logprobs": sampling.logprobs or None,
-        "stream": conversation.stream or None,
-        "stream_options": {"include_usage": True}
-        if conversation.stream and conversation.wants_usage
-        else None,
+        "top_logprobs": sampling.top_logprobs,
+        **_write_stream(conversation),
     }
-    for name in (
-        "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty",
-        "repetition_penalty", "seed", "top_logprobs", "n",
-    ):  # fmt: skip
-        optional[name] = getattr(sampling, name)
     body.update((name, value) for name, value in optional.items() if value is not None)
-    body.update(conversation.extensions)
+    _merge(body, _write_thinking(conversation, traits))
+    _merge(body, _extensions(conversation.extensions))
     return body
 
 
-def _write_message(message: Message) -> list[dict[str, Any]]:
-    """Tool results become a message each, since OpenAI's tool messages answer one call."""
-    if message.role == "tool":
-        return [_write_result(part) for part in message.parts if isinstance(part, ToolResult)]
-    member: dict[str, Any] = {"role": message.role}
-    if message.name:
-        member["name"] = message.name
-    content = [part for part in message.parts if isinstance(part, Text | Image | Audio | File)]
-    reasoning = "".join(part.text for part in message.parts if isinstance(part, Reasoning))
-    refusals = "".join(part.text for part in message.parts if isinstance(part, Refusal))
-    calls = [_write_call(part) for part in message.parts if isinstance(part, ToolCall)]
-    member["content"] = _write_content(content) if content or message.role != "assistant" else None
-    if reasoning:
-        member["reasoning_content"] = reasoning
-    if refusals:
-        member["refusal"] = refusals
-    if calls:
-        member["tool_calls"] = calls
-    return [member]
+def write_continuation(continuation: Continuation, traits: Traits = LOSSLESS) -> dict[str, Any]:
+    """The body of a completions request. Raises UnsupportedParameter with the member."""
+    sampling = continuation.sampling
+    body: dict[str, Any] = {"model": continuation.model, "prompt": continuation.prompt}
+    optional: dict[str, Any] = {
+        "suffix": continuation.suffix or None,
+        "echo": continuation.echo or None,
+        "max_tokens": sampling.max_tokens,
+        **_write_sampling(sampling, traits),
+        "logprobs": (sampling.top_logprobs or 0) if sampling.logprobs else None,
+        **_write_stream(continuation),
+    }
+    body.update((name, value) for name, value in optional.items() if value is not None)
+    body.update(_extensions(continuation.extensions))
+    return body
 
 
-def _write_content(parts: list[Text | Image | Audio | File]) -> Any:
-    if len(parts) == 1 and isinstance(parts[0], Text):
-        return parts[0].text
-    return [_write_part(part) for part in parts]
+def write_embeddings(embeddings: Embeddings) -> dict[str, Any]:
+    """The body of an embeddings request. One text goes alone: not every server takes a list."""
+    inputs = embeddings.inputs
+    body: dict[str, Any] = {
+        "model": embeddings.model,
+        "input": inputs[0] if len(inputs) == 1 else list(inputs),
+    }
+    if embeddings.dimensions is not None:
+        body["dimensions"] = embeddings.dimensions
+    if embeddings.base64:
+        body["encoding_format"] = "base64"
+    body.update(_extensions(embeddings.extensions))
+    return body
 
 
-def _write_part(part: Text | Image | Audio | File) -> dict[str, Any]:
-    if isinstance(part, Text):
-        return {"type": "text", "text": part.text}
-    if isinstance(part, Image):
-        image = {"url": part.url or f"data:{part.media_type};base64,{part.data}"}
-        return {"type": "image_url", "image_url": {**image, "detail": part.detail} if part.detail else image}
-    if isinstance(part, Audio):
-        return {"type": "input_audio", "input_audio": {"data": part.data, "format": part.format}}
-    file = {"file_data": part.data, "file_id": part.file_id, "filename": part.filename}
-    return {"type": "file", "file": {name: value for name, value in file.items() if value}}
+def forced_names(conversation: Conversation, traits: Traits) -> tuple[str, ...]:
+    """The functions of which the constrained output calls one; empty where nothing is constrained so."""
+    if not _is_forced(conversation, traits):
+        return ()
+    return tuple(tool.name for tool in forced_call.callable_tools(conversation, traits.label))
 
 
-def _write_result(result: ToolResult) -> dict[str, Any]:
-    """OpenAI has no mark for a failed tool, so the words say it."""
-    parts: list[Text | Image | Audio | File] = list(result.parts)
-    if result.error:
-        parts.insert(0, Text("Error:"))
-    member = {"role": "tool", "tool_call_id": result.id, "content": _write_content(parts)}
-    return {**member, "name": result.name} if result.name else member
+# --- parameters
 
 
-def _write_call(call: ToolCall) -> dict[str, Any]:
-    if call.custom:
-        return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+def _write_sampling(sampling: Sampling, traits: Traits) -> dict[str, Any]:
+    written: dict[str, Any] = {name: getattr(sampling, name) for name in SAMPLING}
+    written["stop"] = list(sampling.stop) or None
+    written["logit_bias"] = dict(sampling.logit_bias) or None
+    for name in ("top_k", "min_p", "repetition_penalty"):
+        value = getattr(sampling, name)
+        if value is None:
+            continue
+        if name not in traits.extras:
+            raise UnsupportedParameter(f"{traits.label} has no {name}", param=name)
+        written[traits.extras[name]] = value
+    return written
+
+
+def _write_stream(asked: Conversation | Continuation) -> dict[str, Any]:
+    if not asked.stream:
+        return {}
+    options = {"include_usage": True} if asked.wants_usage else None
+    return {"stream": True, "stream_options": options}
+
+
+def _write_thinking(conversation: Conversation, traits: Traits) -> dict[str, Any]:
+    effort, budget = conversation.reasoning_effort, conversation.reasoning_budget
+    written: dict[str, Any] = {}
+    if budget is not None:
+        if traits.budget and budget > 0:
+            written[traits.budget] = budget
+        elif effort is None:
+            effort = next((name for limit, name in BUDGETS if budget < limit), "high")
+    if effort is None:
+        return written
+    if not traits.efforts:
+        return {**written, "reasoning_effort": effort}
+    if effort not in traits.efforts:
+        raise UnsupportedValue(
+            f"reasoning_effort must be one of {', '.join(traits.efforts)}, not {effort!r}",
+            param="reasoning_effort",
+        )
+    return {**written, **traits.efforts[effort]}
+
+
+def _extensions(extensions: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in extensions.items() if name not in IGNORED}
+
+
+def _merge(body: dict[str, Any], members: Mapping[str, Any]) -> None:
+    """Sets members; of two objects under one name (chat_template_kwargs), both stay."""
+    for name, value in members.items():
+        known = body.get(name)
+        body[name] = {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
+
+
+# --- tools
+
+
+def _is_forced(conversation: Conversation, traits: Traits) -> bool:
+    choice = conversation.tool_choice
+    return traits.forced_by_format and choice is not None and choice.mode == "required"
+
+
+def _tooling(conversation: Conversation, traits: Traits) -> tuple[Any, tuple[Tool, ...], Any, Any]:
+    """Messages, tools, tool_choice and response_format; the last three make one thing of a forced call."""
+    choice, tools = conversation.tool_choice, conversation.tools
+    shape = _write_response_format(conversation.response_format)
+    if _is_forced(conversation, traits):
+        functions = forced_call.callable_tools(conversation, traits.label)
+        schema = {"name": "call", "strict": True, "schema": forced_call.schema(functions)}
+        messages = forced_call.told(conversation.messages, functions)
+        return messages, (), None, {"type": "json_schema", "json_schema": schema}
+    if not traits.custom_tools:
+        for index, tool in enumerate(tools):
+            if not isinstance(tool, FunctionTool):
+                raise UnsupportedValue(
+                    f"{traits.label} has function tools only", param=f"tools[{index}].type"
+                )
+    written = _write_tool_choice(conversation)
+    if choice is not None and choice.names and not _knows(choice.mode, len(choice.names), traits):
+        _find_all(choice.names, tools)
+        tools = tuple(tool for tool in tools if tool.name in choice.names)
+        written = choice.mode
+    if choice is not None and choice.mode == "none" and not traits.tool_choice:
+        tools, written = (), None
+    return conversation.messages, tools, written, shape
+
+
+def _knows(mode: str, names: int, traits: Traits) -> bool:
+    return traits.named_choice if mode == "required" and names == 1 else traits.allowed_tools
+
+
+def _find_all(names: tuple[str, ...], tools: tuple[Tool, ...]) -> None:
+    known = {tool.name for tool in tools}
+    for name in names:
+        if name not in known:
+            raise RequestError(
+                f"tool_choice names {name!r}, which is not among the tools", param="tool_choice"
+            )
 
 
 def _write_tool(tool: Tool) -> dict[str, Any]:

@@ -14,7 +14,9 @@ def take_usage(usage: Usage, member: dict[str, Any]) -> None:
     _take(usage, "prompt", member.get("prompt_tokens"))
     _take(usage, "completion", member.get("completion_tokens"))
     details = member.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    details = details if isinstance(details, dict) else {}
+    cached = details.get("cached_tokens")
+    _take(usage, "cache_write", details.get("cache_write_tokens"))
     _take(
         usage, "cached", member.get("prompt_cache_hit_tokens") if cached is None else cached
     )  # DeepSeek's name

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ghostllm import errors, jsonx
 from ghostllm.api.openai import door as openai
+from ghostllm.api.openai.errors import error_event
 from ghostllm.jsonx import dumps, loads
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -131,7 +132,7 @@ def test_no_body_breaks_the_reader(body):
 def test_errors_have_openai_s_shape(error, kind, code):
     body = openai.render_error(error)
     assert loads(body) == {"error": {"message": "x", "type": kind, "param": error.param, "code": code}}
-    assert openai.error_event(error) == b"data: " + body + b"\n\n"
+    assert error_event(error) == b"data: " + body + b"\n\n"
 
 
 def headers_of(error):

@@ -112,6 +112,20 @@ class Call:
     parameters: Parameters | None = None
 
 
+@dataclass(slots=True, kw_only=True)
+class Passage(Call):
+    """A request of OpenAI's API that is no chat: passed to a backend that has its path, answer and all.
+
+    path: below `/v1`, with its query. model: "" where the path has none. span: start and end of the model's
+    name in a multipart body.
+    """
+
+    method: str
+    path: str
+    content_type: bytes = b""
+    span: tuple[int, int] | None = None
+
+
 @dataclass(slots=True)
 class UpstreamRequest:
     """One HTTP request to a backend, ready but for connection-level fields (Host, Content-Length,

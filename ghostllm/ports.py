@@ -142,6 +142,9 @@ class Translator(Protocol):
         Raises UnsupportedParameter or UnsupportedValue for what this backend cannot do.
         """
 
+    def passes(self, path: str) -> bool:
+        """Whether this server has the path (below `/v1`) of a `Passage`."""
+
     def failure(self, status: int, headers: dict[bytes, bytes], body: bytes) -> GhostError:
         """The error behind a non-2xx answer: the request's fault (not retryable) or the backend's
         (retryable).

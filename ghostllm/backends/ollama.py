@@ -89,6 +89,9 @@ class OllamaBackend:
         headers = self._stream_headers if request.body.get("stream") else self._whole_headers
         return UpstreamRequest("POST", request.path, headers, [jsonx.dumps(request.body)])
 
+    def passes(self, path: str) -> bool:
+        return False
+
     def failure(self, status: int, headers: dict[bytes, bytes], body: bytes) -> GhostError:
         return failures.answered(status, body, self._label, retry_after(headers, self._clock()))
 

@@ -22,6 +22,7 @@ from ghostllm.api.openai import request_writer
 from ghostllm.api.openai.answer_reader import ChatReader, CompletionReader
 from ghostllm.api.openai.failures import CONTEXT_CODE, answered, read_words
 from ghostllm.api.openai.passthrough import PassThrough, choices_of
+from ghostllm.api.raw import RawAnswer
 from ghostllm.api.splice import edit
 from ghostllm.api.translation import Neutral, Translation
 from ghostllm.backends.profiles import ANY, Fields, Profile
@@ -33,7 +34,7 @@ from ghostllm.errors import (
     UnsupportedValue,
     UpstreamProtocolError,
 )
-from ghostllm.message import Buffers, Call, Pairs, UpstreamRequest
+from ghostllm.message import Buffers, Call, Pairs, Passage, UpstreamRequest
 from ghostllm.ports import Answer, ModelInfo
 
 RETRY_AFTER_LIMIT = 86_400.0  # seconds; a server that asks for more asks for "never"
@@ -93,6 +94,8 @@ class OpenAIBackend:
         """See ports.Translator. A call of the same dialect takes one pass over the body, and none if nothing
         in it has to change.
         """
+        if isinstance(call, Passage):
+            return self._passed(call, model), RawAnswer()
         if call.door != "openai" or self._is_forced(call, extra):
             return self._translated(call, model, extra)
         path = self._path(call.operation)
@@ -117,6 +120,22 @@ class OpenAIBackend:
             other_reasoning=self.profile.other_reasoning,
         )
         return UpstreamRequest("POST", path, self._headers(call.stream), body), answer
+
+    def passes(self, path: str) -> bool:
+        return path.startswith(self.profile.passes)
+
+    def _passed(self, call: Passage, model: str) -> UpstreamRequest:
+        body: Buffers = [call.body] if call.body else []
+        if model != call.model:
+            if call.span is not None:
+                view = memoryview(call.body)  # audio is not copied for the sake of a name
+                body = [view[: call.span[0]], model.encode(), view[call.span[1] :]]
+            else:
+                body = edit(call.body, call.fields, {"model": model}, set())
+        headers: Pairs = ((b"accept", b"*/*"), *self._get_headers[1:])
+        if call.body:
+            headers = ((b"content-type", call.content_type), *headers)
+        return UpstreamRequest(call.method, call.path, headers, body)
 
     def _translated(self, call: Call, model: str, extra: Mapping[str, Any]) -> tuple[UpstreamRequest, Answer]:
         """By way of the neutral form. Raises RequestError, UnsupportedParameter, UnsupportedValue with the

@@ -47,15 +47,17 @@ class Profile:
 
     kind: as in the configuration. label: for people. paths: by operation, below the base URL that SDKs mean
     (`…/v1`); an operation that is not there, the server does not have. inventory: its list of models, below
-    the same base. fields: by operation; without an entry every member may be sent. include_usage: usage in a
-    stream has to be asked for. other_reasoning: it may call thinking `reasoning` instead of
-    `reasoning_content`. traits: what it can do with a call that came in another dialect.
+    the same base. passes: how the paths begin that it has beside these (`message.Passage`). fields: by
+    operation; without an entry every member may be sent. include_usage: usage in a stream has to be asked
+    for. other_reasoning: it may call thinking `reasoning` instead of `reasoning_content`. traits: what it can
+    do with a call that came in another dialect.
     """
 
     kind: str
     label: str
     paths: Mapping[str, str] = field(default_factory=lambda: ALL_PATHS)
     inventory: str = "/models"
+    passes: tuple[str, ...] = ()
     fields: Mapping[str, Fields] = field(default_factory=dict)
     include_usage: bool = True
     other_reasoning: bool = False
@@ -141,11 +143,18 @@ _LOCAL = replace(
     custom_tools=False,
 )
 
-OPENAI = Profile(kind="openai", label="OpenAI-compatible server", other_reasoning=True, traits=_CLOUD)
+OPENAI = Profile(
+    kind="openai",
+    label="OpenAI-compatible server",
+    passes=("/audio/", "/images/", "/moderations", "/rerank", "/files", "/batches"),
+    other_reasoning=True,
+    traits=_CLOUD,
+)
 
 VLLM = Profile(
     kind="vllm",
     label="vLLM",
+    passes=("/audio/transcriptions", "/audio/translations", "/rerank"),
     other_reasoning=True,
     traits=replace(
         _LOCAL, label="vLLM", extras=EXTRAS, efforts=_VLLM_EFFORTS, budget="thinking_token_budget"
@@ -155,6 +164,7 @@ VLLM = Profile(
 LLAMACPP = Profile(
     kind="llamacpp",
     label="llama.cpp",
+    passes=("/audio/transcriptions", "/rerank"),
     traits=replace(
         _LOCAL,
         label="llama.cpp",
@@ -180,6 +190,7 @@ LMSTUDIO = Profile(
 TRANSFORMERS = Profile(
     kind="transformers",
     label="transformers serve",
+    passes=("/audio/transcriptions",),
     paths=MappingProxyType({name: path for name, path in ALL_PATHS.items() if name != "embeddings"}),
     fields={"chat": _TRANSFORMERS_CHAT, "completions": _TRANSFORMERS_COMPLETIONS},
     include_usage=False,

@@ -9,7 +9,7 @@ from itertools import count
 
 from ghostllm.api.doors import DOORS
 from ghostllm.errors import GhostError, Overloaded
-from ghostllm.gateway import listing, operate
+from ghostllm.gateway import listing, operate, passage
 from ghostllm.gateway.cors import CorsPolicy
 from ghostllm.gateway.doorway import door_of
 from ghostllm.gateway.generate import Generator
@@ -55,6 +55,7 @@ class Gateway:
             self._calls("chat", "/v1/chat/completions", "openai", "chat"),
             self._calls("completions", "/v1/completions", "openai", "completions"),
             self._calls("embeddings", "/v1/embeddings", "openai", "embeddings"),
+            *self._passages(),
             Route("models", "/v1/models", {"GET": self._with_snapshot(listing.models)}),
             Route("model", "/v1/models/", {"GET": self._with_snapshot(listing.model)}, prefix=True),
             Route("health", "/health", {"GET": operate.health}, open=True),
@@ -126,6 +127,23 @@ class Gateway:
             return self._generator.begin(self._snapshot, door, operation, exchange, responder)
 
         return Route(name, path, {"POST": handle}, door=dialect)
+
+    def _passages(self) -> list[Route]:
+        def handle(exchange: Exchange, responder: Responder) -> Work:
+            return passage.begin(self._generator, self._snapshot, exchange, responder)
+
+        post = {"POST": handle}
+        some = {"GET": handle, "POST": handle, "DELETE": handle}
+        return [
+            Route("audio", "/v1/audio/", post, prefix=True),
+            Route("images", "/v1/images/", post, prefix=True),
+            Route("moderations", "/v1/moderations", post),
+            Route("rerank", "/v1/rerank", post),
+            Route("files", "/v1/files", {"GET": handle, "POST": handle}),
+            Route("files", "/v1/files/", some, prefix=True),
+            Route("batches", "/v1/batches", {"GET": handle, "POST": handle}),
+            Route("batches", "/v1/batches/", some, prefix=True),
+        ]
 
     def _with_snapshot(self, answer: Callable[[Snapshot, Exchange, Responder], None]) -> Handler:
         def handle(exchange: Exchange, responder: Responder) -> None:

@@ -53,7 +53,7 @@ class Generator:
 
 
 def _body_of(request: Request, limit: int) -> Body:
-    """The JSON body, its Content-Encoding undone."""
+    """The JSON body."""
     headers = request.headers
     kind = headers.get(b"content-type", b"application/json")
     if kind != b"application/json":
@@ -62,7 +62,12 @@ def _body_of(request: Request, limit: int) -> Body:
             raise UnsupportedMediaType(
                 f"content-type must be application/json, not {kind.decode('latin-1')!r}"
             )
-    encoding = headers.get(b"content-encoding")
+    return decoded_body(request, limit)
+
+
+def decoded_body(request: Request, limit: int) -> Body:
+    """The body, its Content-Encoding undone."""
+    encoding = request.headers.get(b"content-encoding")
     if encoding is None:
         return request.body
     try:

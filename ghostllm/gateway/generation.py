@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ghostllm.errors import Forbidden, GhostError, ModelNotFound, UpstreamProtocolError
 from ghostllm.gateway.snapshot import Snapshot
-from ghostllm.message import NO_USAGE, Attempt, Exchange, UpstreamRequest, Usage
+from ghostllm.message import NO_USAGE, Attempt, Exchange, Pairs, UpstreamRequest, Usage
 from ghostllm.net.client import Client, UpstreamCall
 from ghostllm.ports import Door, Responder, Work
 from ghostllm.routing.catalog import Model, Target, allowed
@@ -280,8 +280,7 @@ class Generation:
         self._exchange.outcome = "broken"
         self._exchange.usage.partial = True
         self._release()
-        self._responder.write(self._answer.broken(error))
-        self._responder.end(close=True)
+        self._told_inside(error)
 
     # --- steps of an answer
 
@@ -295,7 +294,7 @@ class Generation:
     def _commit(self) -> None:
         self._mode = Mode.FLOW
         self._exchange.committed = time.monotonic()
-        self._responder.begin(200, self._door.STREAM_HEADERS)
+        self._responder.begin(*self._beginning())
         if self._upstream_call is not None:
             self._responder.attach(self._upstream_call)
             self._upstream_call.producing()
@@ -303,6 +302,13 @@ class Generation:
         self._held = []
         if held:
             self._responder.write(held)
+
+    def _beginning(self) -> tuple[int, Pairs]:
+        return 200, self._door.STREAM_HEADERS
+
+    def _told_inside(self, error: GhostError) -> None:
+        self._responder.write(self._answer.broken(error))
+        self._responder.end(close=True)
 
     def _deliver(self, body: bytes) -> None:
         encoding = self._head.headers.get(b"content-encoding")

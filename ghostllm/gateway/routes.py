@@ -12,9 +12,9 @@ from ghostllm.ports import Handler
 KNOWN_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"))
 
 ELSEWHERE = (
-    "/v1/responses", "/v1/messages", "/v1/audio/", "/v1/images/", "/v1/moderations", "/v1/files",
-    "/v1/batches", "/v1/assistants", "/v1/threads", "/v1/vector_stores", "/v1/uploads", "/v1/fine_tuning",
-    "/v1/realtime", "/v1/rerank", "/v1/videos", "/v1/conversations", "/v1/containers", "/v1/evals",
+    "/v1/assistants", "/v1/threads", "/v1/vector_stores", "/v1/uploads", "/v1/fine_tuning", "/v1/realtime",
+    "/v1/videos", "/v1/conversations", "/v1/containers", "/v1/evals", "/v1/skills", "/v1/messages/batches",
+    "/api/push", "/api/create", "/api/blobs/",
 )  # fmt: skip
 """Paths of the OpenAI and Anthropic APIs that exist, but not here: 501 tells their users more than 404."""
 

@@ -17,7 +17,7 @@ import sys
 import time
 from typing import Any, cast
 
-from tests.fakes import formats, ollama_formats
+from tests.fakes import anthropic_formats, formats, ollama_formats
 from tests.fakes.behaviour import Behaviour
 from tests.fakes.plan import OPERATIONS, SERVERS, Step, error, head, plan
 
@@ -62,7 +62,7 @@ class Fake:
 
     def steps(self, number: int, method: str, path: str, body: bytes) -> list[Step]:
         request: dict[str, Any] = {}
-        if method == "POST":
+        if method == "POST" and not body.startswith(b"--"):  # a form is not looked into
             try:
                 request = json.loads(body)
             except ValueError:
@@ -84,6 +84,8 @@ class Fake:
                 "/api/tags": ollama_formats.tags(self.models),
                 "/api/show": ollama_formats.show(),
             }
+        elif kind == "anthropic":
+            pages["/v1/models"] = anthropic_formats.models(self.models)
         else:
             pages["/v1/models"] = formats.models(kind, self.models)
         if kind == "vllm":

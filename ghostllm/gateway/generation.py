@@ -341,5 +341,5 @@ def _forwarded(exchange: Exchange) -> bytes:
         return exchange.id_field
     passed = strip_hop_by_hop(headers)
     return exchange.id_field + field_block(
-        tuple((name, passed[name]) for name in sorted(FORWARDED & passed.keys()))
+        tuple((name, passed[name]) for name in sorted(FORWARDED) if name in passed)
     )

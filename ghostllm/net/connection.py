@@ -37,6 +37,7 @@ FIRST_ALLOCATION = (
 DRAIN_LIMIT = 64 * 1024  # a refused request's body up to this size is read, to keep the connection
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 1 << 20
+LARGE = 16 * 1024  # bytes of a piece that is not held back until the end of the turn
 SLOWEST_BODY = 1024  # bytes/s that a body must average after its grace period
 
 
@@ -287,15 +288,17 @@ class Connection(asyncio.BufferedProtocol):
             self.flush()
             self._transport.close()
             return
-        self._state = State.HEAD
         self._since = self.loop.time()
-        if self._pending:
+        if self._pending:  # still BUSY: what comes until then queues up behind it
             self.loop.call_soon(self._next)
+        else:
+            self._state = State.HEAD
 
     def _next(self) -> None:
         """Takes up what was pipelined. Not called directly by `done`, or refusals would recurse."""
-        if self._state is not State.HEAD or self._transport is None:
+        if self._state is not State.BUSY or self._transport is None:
             return
+        self._state = State.HEAD
         data, self._pending = bytes(self._pending), bytearray()
         if self._paused_reading:
             self._paused_reading = False
@@ -341,10 +344,14 @@ class Connection(asyncio.BufferedProtocol):
     # --- for the responder
 
     def write(self, data: bytes) -> None:
-        """Sent by the end of this turn of the loop, in one go with what else comes until then."""
+        """Sent by the end of this turn of the loop, in one go with what else comes until then; a large piece
+        at once, since a loop may read many of them in a turn, and only sending shows that the client is slow.
+        """
         if not self._out:
             self.server.outbox.add(self)
         self._out.append(data)
+        if len(data) > LARGE:
+            self.flush()
 
     def flush(self) -> None:
         out, transport = self._out, self._transport

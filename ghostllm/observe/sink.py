@@ -180,7 +180,8 @@ class LogSink:
         rest = memoryview(data)
         while rest:
             try:
-                rest = rest[os.write(self._fd, rest) :]
+                written = os.write(self._fd, rest)
+                rest = rest[written:]
             except BlockingIOError:  # whoever shares this descriptor has made it non-blocking
                 if not self._wait_writable():
                     return False

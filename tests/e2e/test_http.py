@@ -140,7 +140,7 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "wrong method": (request("GET", CHAT), 405),
     "wrong media type": (request("POST", CHAT, BODY, {"Content-Type": "text/plain"}), 415),
     "form": (request("POST", CHAT, BODY, {"Content-Type": "application/x-www-form-urlencoded"}), 415),
-    "known elsewhere": (request("POST", "/v1/audio/speech", b"{}"), 501),
+    "known elsewhere": (request("POST", "/v1/vector_stores", b"{}"), 501),
     "unknown method": (request("BREW", "/v1/models"), 501),
     "not JSON": (request("POST", CHAT, b"{"), 400),
     "not an object": (request("POST", CHAT, b"[1]"), 400),
@@ -170,7 +170,7 @@ def test_refusals_have_openais_shape_and_keep_the_connection(
 def test_what_a_refusal_says(gateway: Gateway) -> None:
     wrong = gateway.ask("DELETE", "/v1/models")
     assert "GET" in wrong.headers["allow"]
-    assert gateway.ask("POST", "/v1/audio/speech", b"{}").headers["x-should-retry"] == "false"
+    assert gateway.ask("POST", "/v1/vector_stores", b"{}").headers["x-should-retry"] == "false"
     assert gateway.chat("none").error["code"] == "model_not_found"
     assert gateway.ask("POST", CHAT, b"{%b}" % SAID).error["param"] == "model"
     assert "/v1/chat/completions" in gateway.ask("POST", "/chat/completions", BODY).error["message"]

@@ -17,6 +17,9 @@ from tests.fakes.fake import ROOT, until
 
 Settings = dict[str, Any]
 
+UNDER_TEST = os.environ.get("GHOSTLLM_UNDER_TEST", ROOT)
+"""The folder that has the package to run: the sources, or a build of them (scripts/build-compiled)."""
+
 
 def toml(settings: Settings) -> str:
     """A configuration file. Sections are tables; what is in them is written inline."""
@@ -61,7 +64,7 @@ class Gateway:
         command = [sys.executable, "-m", "ghostllm", "serve", "--config", str(path), "--log-format", "json"]
         self.process = subprocess.Popen(
             [*command, *arguments],
-            cwd=ROOT, env=clean, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            cwd=UNDER_TEST, env=clean, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)

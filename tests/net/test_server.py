@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from ghostllm.net import loop
+from ghostllm.net.connection import Connection
 from tests.net.peers import Echo, read_answer, serving, until
 
 GET = b"GET /x HTTP/1.1\r\nhost: h\r\n\r\n"
@@ -42,6 +43,42 @@ def test_keep_alive_and_pipelining_in_order():
         writer.close()
         await until(lambda: server.connections == 0)
         assert len(echo.closed_exchanges) == 51
+
+    run(scenario)
+
+
+class Wire:
+    """A transport in memory."""
+
+    def __init__(self):
+        self.sent = b""
+
+    def get_extra_info(self, name):
+        return ("127.0.0.1", 1)
+
+    def is_closing(self):
+        return False
+
+    def writelines(self, parts):
+        self.sent += b"".join(parts)
+
+
+def test_what_comes_between_two_pipelined_requests_waits_behind_them():
+    async def scenario(echo, server, port):
+        echo.answer = lambda exchange, responder: responder.respond(200, (), exchange.request.path.encode())
+        connection, wire = Connection(server, asyncio.get_running_loop()), Wire()
+        connection.connection_made(wire)
+
+        def receive(data):
+            connection.get_buffer(-1)[: len(data)] = data
+            connection.buffer_updated(len(data))
+
+        receive(b"".join(b"GET /%d HTTP/1.1\r\nhost: h\r\n\r\n" % n for n in range(2)))
+        receive(b"GET /2 HTTP/1.1\r\nhost: h\r\n\r\n")  # the first is answered, the second not yet taken up
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert [answer[-2:] for answer in wire.sent.split(b"HTTP/1.1 200 OK")[1:]] == [b"/0", b"/1", b"/2"]
+        connection.connection_lost(None)
 
     run(scenario)
 

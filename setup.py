@@ -1,0 +1,34 @@
+"""For GHOSTLLM_COMPILE=1 only: the modules of a request's path become C, by mypyc, in a wheel of this platform.
+
+The sources are the same and so is what they do; a request then costs about a third less CPU. All the rest is
+in pyproject.toml, and without the variable this file adds nothing to it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from setuptools import setup
+
+PATH = (
+    "message", "wire/*", "net/client", "net/connection", "net/outbox", "net/pool", "net/responder", "net/upstream",
+    "api/splice", "api/calls", "api/translation", "api/canonical",
+    "api/openai/door", "api/openai/errors", "api/openai/events", "api/openai/frame", "api/openai/passthrough",
+    "api/openai/reasoning", "api/openai/usage",
+    "backends/openai", "gateway/gateway", "gateway/generate", "gateway/generation", "gateway/passage",
+    "gateway/routes", "gateway/snapshot", "observe/access", "observe/exposition", "observe/metrics",
+    "observe/observer", "observe/render", "observe/sink", "policy/keys", "routing/catalog", "routing/upstream",
+)  # fmt: skip
+"""A class here and its subclasses are compiled together or not at all."""
+
+extensions = []
+if os.environ.get("GHOSTLLM_COMPILE") == "1":
+    from glob import glob
+
+    from mypyc.build import mypycify
+
+    extensions = mypycify(
+        [path for part in PATH for path in sorted(glob(f"ghostllm/{part}.py"))], debug_level="0"
+    )
+
+setup(ext_modules=extensions)

@@ -1,69 +1,37 @@
 """The upstream of the benchmark: `python -m bench.mock`. Prints its address; ends when standard input ends.
 
-A whole answer comes at once, from one precomputed write. A stream has TOKENS events, PACE seconds apart, or
-SLOW_PACE for the model `slow`; each event carries the clock at its writing, the machine-wide monotonic one,
-in nanoseconds. One timer writes for all the streams that are due: 2000 of them are to cost little here.
+It speaks OpenAI's, Ollama's and Anthropic's dialect, told apart by the path. A whole answer comes at once,
+from one precomputed write. A stream has TOKENS events, PACE seconds apart, or SLOW_PACE for the model `slow`;
+each event carries the clock at its writing. One timer writes for all the streams that are due: 2000 of them
+are to cost little here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import sys
 import time
 from collections import deque
 from typing import cast
 
 from bench import loops
+from bench.processes import raise_descriptor_limit
+from bench.speech import SPEECH, TOKENS, Speech, chunk, whole
 
-TOKENS = 64
 PACE = 0.020
 SLOW_PACE = 0.200
 TICK = 0.001
 
-ANSWER = json.dumps(
-    {
-        "id": "chatcmpl-bench", "object": "chat.completion", "created": 1790000000, "model": "bench",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": "All is well. " * 8},
-                     "logprobs": None, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 200, "completion_tokens": 32, "total_tokens": 232},
-    }
-).encode()  # fmt: skip
-WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-    len(ANSWER),
-    ANSWER,
-)
-STREAM_HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
-    b"Transfer-Encoding: chunked\r\n\r\n"
-)
-EVENT = (
-    b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1790000000,"model":"bench",'
-    b'"choices":[{"index":0,"delta":{"content":"%d"},"logprobs":null,"finish_reason":null}]}\n\n'
-)
-LAST = (
-    b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1790000000,"model":"bench",'
-    b'"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}]}\n\n',
-    b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1790000000,"model":"bench",'
-    b'"choices":[],"usage":{"prompt_tokens":200,"completion_tokens":64,"total_tokens":264}}\n\n',
-    b"data: [DONE]\n\n",
-)
-MODELS = json.dumps(
-    {"object": "list", "data": [{"id": name, "object": "model", "created": 1, "owned_by": "bench"}
-                                for name in ("bench", "slow")]}
-).encode()  # fmt: skip
-LISTING = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-    len(MODELS),
-    MODELS,
-)
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-END = b"".join(_chunk(data) for data in LAST) + b"0\r\n\r\n"
+BY_PATH = {speech.path.encode(): speech for speech in SPEECH.values()}
+LISTING = SPEECH["openai"].listing
+ANTHROPIC_LISTING = SPEECH["anthropic"].listing
+PAGES = {
+    b"/api/tags": SPEECH["ollama"].listing,
+    b"/api/version": whole({"version": "0.17.4"}),
+    b"/api/ps": whole({"models": []}),
+}
+NOT_FOUND = whole({"error": {"message": "no such path", "type": "not_found_error"}}, b"404 Not Found")
+_LENGTH = b"content-length:"
 
 
 class Pacer:
@@ -71,25 +39,28 @@ class Pacer:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._queues: dict[float, deque[tuple[float, Mock, int]]] = {PACE: deque(), SLOW_PACE: deque()}
+        self._queues: dict[float, deque[tuple[float, Mock, Speech, int]]] = {
+            PACE: deque(),
+            SLOW_PACE: deque(),
+        }
         self._tick()
 
-    def start(self, connection: Mock, pace: float) -> None:
-        self._queues[pace].append((self._loop.time(), connection, 0))
+    def start(self, connection: Mock, speech: Speech, pace: float) -> None:
+        self._queues[pace].append((self._loop.time(), connection, speech, 0))
 
     def _tick(self) -> None:
         self._loop.call_later(TICK, self._tick)
         now = self._loop.time()
         for pace, queue in self._queues.items():
             while queue and queue[0][0] <= now:
-                due, connection, sent = queue.popleft()
+                due, connection, speech, sent = queue.popleft()
                 if connection.transport.is_closing():
                     continue
                 if sent < TOKENS:
-                    connection.transport.write(_chunk(EVENT % time.monotonic_ns()))
-                    queue.append((due + pace, connection, sent + 1))
+                    connection.transport.write(chunk(speech.token % time.monotonic_ns()))
+                    queue.append((due + pace, connection, speech, sent + 1))
                 else:
-                    connection.transport.write(END)
+                    connection.write_last(speech.end)
 
 
 class Mock(asyncio.Protocol):
@@ -97,46 +68,79 @@ class Mock(asyncio.Protocol):
 
     def __init__(self, pacer: Pacer) -> None:
         self._pacer = pacer
-        self._buffer = b""
+        self._buffer = bytearray()
+        self._wanted = 0  # bytes until it is worth looking again
+        self.closing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # No isinstance: uvloop's transports are none of asyncio's classes.
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head = self._buffer[:end].lower()
-            at = head.find(b"content-length:")
-            length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-            if at < 0 and b"chunked" in head:  # some peers re-frame what they pass on
-                tail = self._buffer.find(b"0\r\n\r\n", end)
-                if tail < 0:
-                    return
-                length = tail + 5 - end - 4
-            if len(self._buffer) < end + 4 + length:
+        buffer = self._buffer
+        buffer += data
+        while len(buffer) >= self._wanted and (end := buffer.find(b"\r\n\r\n")) >= 0:
+            head = bytes(buffer[:end]).lower()
+            size = self._body_size(head, end + 4)
+            if size is None:
                 return
-            body, self._buffer = self._buffer[end + 4 : end + 4 + length], self._buffer[end + 4 + length :]
+            self._wanted = end + 4 + size
+            if len(buffer) < self._wanted:
+                return
+            body = bytes(buffer[end + 4 : self._wanted])
+            del buffer[: self._wanted]
+            self._wanted = 0
             self._answer(head, body)
 
+    def _body_size(self, head: bytes, start: int) -> int | None:
+        """None: not known yet. Some peers re-frame what they pass on, as chunks."""
+        at = head.find(_LENGTH)
+        if at >= 0:
+            return int(head[at + len(_LENGTH) :].split(b"\r\n", 1)[0])
+        if b"transfer-encoding: chunked" not in head:
+            return 0
+        last = self._buffer.find(b"0\r\n\r\n", max(start, self._wanted - 5))
+        self._wanted = len(self._buffer)
+        return None if last < 0 else last + 5 - start
+
     def _answer(self, head: bytes, body: bytes) -> None:
-        if head.startswith(b"get"):
-            self.transport.write(LISTING)
+        self.closing = b"\r\nconnection: close" in head
+        method, path, _ = head.split(b" ", 2)
+        path = path.partition(b"?")[0]
+        if method != b"post":
+            listing = ANTHROPIC_LISTING if b"\r\nanthropic-version:" in head else LISTING
+            self.write_last(PAGES.get(path, NOT_FOUND if path.startswith(b"/api/") else listing))
+            return
+        speech = BY_PATH.get(path)
+        if speech is None:
+            self.write_last(NOT_FOUND)
         elif b'"stream":true' in body or b'"stream": true' in body:
-            self.transport.write(STREAM_HEAD)
+            self.transport.write(speech.begin)
             slow = b'"model":"slow"' in body or b'"model": "slow"' in body
-            self._pacer.start(self, SLOW_PACE if slow else PACE)
+            self._pacer.start(self, speech, SLOW_PACE if slow else PACE)
         else:
-            self.transport.write(WHOLE)
+            self.write_last(speech.answer)
+
+    def write_last(self, data: bytes) -> None:
+        """The end of an answer."""
+        self.transport.write(data)
+        if self.closing:
+            self.transport.close()
 
 
 async def main() -> None:
+    raise_descriptor_limit()
     loop = asyncio.get_running_loop()
     pacer = Pacer(loop)
     server = await loop.create_server(lambda: Mock(pacer), "127.0.0.1", 0, backlog=4096)
     print(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     over = loop.create_future()
-    loop.add_reader(sys.stdin.fileno(), lambda: os.read(0, 4096) or over.done() or over.set_result(None))
+
+    def watch() -> None:
+        if not os.read(0, 4096) and not over.done():
+            over.set_result(None)
+
+    loop.add_reader(0, watch)
     await over
 
 

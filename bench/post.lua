@@ -1,7 +1,9 @@
 -- wrk: posts the benchmark's request and prints the outcome as one JSON line.
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
-wrk.headers["Authorization"] = "Bearer " .. (os.getenv("BENCH_KEY") or "")
+for name, value in (os.getenv("BENCH_HEADERS") or ""):gmatch("([^:\n]+): ([^\n]*)") do
+  wrk.headers[name] = value
+end
 wrk.body = os.getenv("BENCH_BODY")
 
 function done(summary, latency, requests)

@@ -9,15 +9,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import re
 import time
 from typing import cast
 
 from bench import loops
-from bench.mock import PACE, SLOW_PACE, TOKENS
+from bench.mock import PACE, SLOW_PACE
+from bench.processes import raise_descriptor_limit
+from bench.speech import ENDINGS, SPEECH, STAMP, TOKENS, body
 
 LATE = 0.050
-STAMP = re.compile(rb'"content":"(\d+)"')
 
 
 class Stream(asyncio.Protocol):
@@ -60,7 +60,7 @@ class Stream(asyncio.Protocol):
         if end and self._waiting:
             self._waiting = False
             self.first.append(time.monotonic() - self._asked)
-        if text.endswith(b"0\r\n\r\n") and b"[DONE]" in text:
+        if text.endswith(b"0\r\n\r\n") and any(ending in text for ending in ENDINGS):
             self._tail = b""
             self._finish()
         else:
@@ -94,14 +94,12 @@ async def one(address: str, request: bytes, rounds: int, wait: float, limit: flo
     return stream
 
 
-def request(key: str, model: str) -> bytes:
-    """A streamed chat of about 1 KB, as a client writes it."""
-    message = {"role": "user", "content": "Tell me how things are. " * 36}
-    body = json.dumps({"model": model, "messages": [message], "stream": True}, separators=(",", ":")).encode()
-    return (
-        b"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer %b\r\n"
-        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (key.encode(), len(body), body)
-    )
+def request(dialect: str, model: str, fields: list[str]) -> bytes:
+    """A streamed chat of about 1 KB, as a client of that dialect writes it."""
+    text = body(dialect, model, stream=True)
+    lines = [f"POST {SPEECH[dialect].path} HTTP/1.1", "Host: bench", *fields]
+    lines += ["Content-Type: application/json", f"Content-Length: {len(text)}"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + text
 
 
 async def main() -> None:
@@ -109,15 +107,16 @@ async def main() -> None:
     parser.add_argument("address")
     parser.add_argument("--streams", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--model", default="bench")
-    parser.add_argument("--key", default="")
+    parser.add_argument("--dialect", default="openai", choices=list(SPEECH))
+    parser.add_argument("--model", default="bench", help="`slow` has the slower pace")
+    parser.add_argument("--key", default="", help="sent as bearer token")
+    parser.add_argument("--header", action="append", default=[], metavar="NAME: VALUE")
     args = parser.parse_args()
-    pace = SLOW_PACE if args.model == "slow" else PACE
-    limit = args.rounds * TOKENS * pace * 3 + 10
-    spread = max(
-        0.5, args.streams / 1000
-    )  # starts are spread: nobody opens thousands of streams in one moment
-    ask = request(args.key, args.model)
+    raise_descriptor_limit()
+    limit = args.rounds * TOKENS * (SLOW_PACE if args.model == "slow" else PACE) * 3 + 10
+    spread = max(0.5, args.streams / 1000)  # nobody opens thousands of streams in one moment
+    fields = [*args.header, *([f"Authorization: Bearer {args.key}"] if args.key else [])]
+    ask = request(args.dialect, args.model, fields)
     streams = await asyncio.gather(
         *(
             one(args.address, ask, args.rounds, spread * at / args.streams, limit)

@@ -45,16 +45,21 @@ def test_slope() -> None:
     assert soak.slope([(5.0, 50.0)]) == 0
 
 
+def test_one_odd_sample_is_no_slope() -> None:
+    flat = [(second, 50.0) for second in range(0, 600, 30)]
+    assert soak.slope([*flat, (600, 500.0)]) == 0
+
+
 @pytest.mark.parametrize(
     ("curve", "leaks"),
     [
-        (lambda minute: 50 + 2 * minute, True),
+        (lambda minute: 50 + 3 * minute, True),
         (lambda minute: 50.0, False),
         (lambda minute: 50 + 20 * min(minute, 3), False),  # filled, and then no more
         (lambda minute: 50 + 0.5 * minute, False),
     ],
 )
-def test_what_grows_after_the_first_third_leaks(curve: object, leaks: bool) -> None:
+def test_what_grows_to_the_end_leaks(curve: object, leaks: bool) -> None:
     assert callable(curve)
     samples = [(minute * 60.0, curve(minute)) for minute in range(10)]
     _, fault = soak.grown(samples)
@@ -62,7 +67,7 @@ def test_what_grows_after_the_first_third_leaks(curve: object, leaks: bool) -> N
 
 
 def test_little_in_a_short_time_is_no_leak() -> None:
-    assert soak.grown([(second, 50 + second / 30) for second in range(100)])[1] is None
+    assert soak.grown([(second, 50 + second / 15) for second in range(100)])[1] is None
     assert soak.grown([(second, 50 + second) for second in range(60)])[1] is None
 
 

@@ -191,6 +191,7 @@ class App:
         self._seen.metrics.model_name = self._model_name
         gauge = self._seen.metrics.gauge
         gauge("ghostllm_connections", "Open client connections.", lambda: [({}, server.connections)])
+        gauge("ghostllm_tasks", "Tasks of the event loop.", lambda: [({}, len(asyncio.all_tasks()))])
         gauge(
             "ghostllm_upstream_connections",
             "Connections to backends, by state, and calls waiting for one.",

@@ -27,6 +27,12 @@ class GhostError(Exception):
         self.param = param
         self.retry_after = retry_after
 
+    def forget(self) -> None:
+        """Lets go of the frames it was raised in: who keeps an error would keep the whole request with it, in
+        a ring that only the collector undoes.
+        """
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+
 
 class RequestError(GhostError):
     """The request itself is at fault; no backend could serve it."""

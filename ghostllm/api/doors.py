@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
+from ghostllm.api.anthropic import door as anthropic
 from ghostllm.api.openai import door as openai
 from ghostllm.api.parameters import with_parameters
 from ghostllm.api.translation import Dialect, Neutral
@@ -29,4 +30,4 @@ def neutral(call: Call, extra: Mapping[str, Any]) -> Neutral:
     return with_parameters(asked, call.parameters) if call.parameters else asked
 
 
-DOORS: Mapping[str, FrontDoor] = {"openai": openai}
+DOORS: Mapping[str, FrontDoor] = {"openai": openai, "anthropic": anthropic}

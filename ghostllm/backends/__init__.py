@@ -29,6 +29,10 @@ def translator(config: BackendConfig, event_limit: int) -> Translator:
     )
     if config.kind == "ollama":
         return OllamaBackend(config.name, api_key=key, headers=headers, event_limit=event_limit)
+    if config.kind == "anthropic":
+        from ghostllm.backends.anthropic import AnthropicBackend  # here: who has none pays nothing for it
+
+        return AnthropicBackend(config.name, api_key=key, headers=headers, event_limit=event_limit)
     profile = LLAMACPP if config.kind == "gguf" else PROFILES.get(config.kind, OPENAI)
     return OpenAIBackend(
         profile, config.name, api_key=key, headers=headers, url=config.url, event_limit=event_limit
@@ -37,9 +41,12 @@ def translator(config: BackendConfig, event_limit: int) -> Translator:
 
 def base_url(config: BackendConfig) -> str:
     """What request paths are put behind. OpenAI's dialect: the base that SDKs mean, so a bare host gets
-    `/v1`. Ollama: its root, also where the URL was copied with the path of one of its APIs.
+    `/v1`. Ollama: its root, also where the URL was copied with the path of one of its APIs. Anthropic's: what
+    stands before `/v1`, as its SDKs mean it.
     """
     url = config.url.rstrip("/")
     if config.kind == "ollama":
         return url.removesuffix("/v1").removesuffix("/api")
+    if config.kind == "anthropic":
+        return url.removesuffix("/messages").removesuffix("/v1")
     return url if urlsplit(url).path else f"{url}/v1"

@@ -17,7 +17,7 @@ from ghostllm.api.ollama import failures, request_writer
 from ghostllm.api.ollama.answer_reader import AnswerReader, Malformed, read_embeddings
 from ghostllm.api.translation import Translation
 from ghostllm.backends.openai import retry_after
-from ghostllm.errors import GhostError, UpstreamProtocolError
+from ghostllm.errors import GhostError, UnsupportedValue, UpstreamProtocolError
 from ghostllm.message import Call, Pairs, UpstreamRequest, Usage
 from ghostllm.ports import Answer, ModelInfo
 
@@ -72,6 +72,8 @@ class OllamaBackend:
 
     def prepare(self, call: Call, model: str, extra: Mapping[str, Any]) -> tuple[UpstreamRequest, Answer]:
         """Raises RequestError, UnsupportedParameter, UnsupportedValue with the member at fault."""
+        if call.operation == "count_tokens":
+            raise UnsupportedValue("Ollama does not count tokens", param="model")
         dialect = DOORS[call.door]
         asked = neutral(call, extra)
         if isinstance(asked, Embeddings):

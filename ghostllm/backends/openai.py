@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ghostllm import jsonx
+from ghostllm.api.anthropic.request_writer import write_request as write_messages
 from ghostllm.api.canonical import Conversation, Embeddings
 from ghostllm.api.doors import DOORS, neutral
 from ghostllm.api.openai import request_writer
@@ -96,6 +97,8 @@ class OpenAIBackend:
         """
         if isinstance(call, Passage):
             return self._passed(call, model), RawAnswer()
+        if call.operation == "count_tokens":
+            return self._counted(call, model), RawAnswer()
         if call.door != "openai" or self._is_forced(call, extra):
             return self._translated(call, model, extra)
         path = self._path(call.operation)
@@ -120,6 +123,17 @@ class OpenAIBackend:
             other_reasoning=self.profile.other_reasoning,
         )
         return UpstreamRequest("POST", path, self._headers(call.stream), body), answer
+
+    def _counted(self, call: Call, model: str) -> UpstreamRequest:
+        """Servers that count do so for Anthropic's requests."""
+        path = self._path(call.operation)
+        if call.door == "anthropic":
+            body = edit(call.body, call.fields, {"model": model}, set())
+        else:
+            asked = neutral(call, {})
+            assert isinstance(asked, Conversation)
+            body = [jsonx.dumps(write_messages(asked, model, 1))]
+        return UpstreamRequest("POST", path, self._headers(False), body)
 
     def passes(self, path: str) -> bool:
         return path.startswith(self.profile.passes)

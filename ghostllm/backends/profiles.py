@@ -68,6 +68,8 @@ ALL_PATHS: Mapping[str, str] = MappingProxyType(
     {"chat": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
 )
 
+COUNTING_PATHS = MappingProxyType({**ALL_PATHS, "count_tokens": "/messages/count_tokens"})
+
 _TRANSFORMERS_CHAT = Fields(
     accepted=frozenset((
         "messages", "model", "stream", "max_tokens", "temperature", "top_p", "frequency_penalty",
@@ -154,6 +156,7 @@ OPENAI = Profile(
 VLLM = Profile(
     kind="vllm",
     label="vLLM",
+    paths=COUNTING_PATHS,
     passes=("/audio/transcriptions", "/audio/translations", "/rerank"),
     other_reasoning=True,
     traits=replace(
@@ -164,6 +167,7 @@ VLLM = Profile(
 LLAMACPP = Profile(
     kind="llamacpp",
     label="llama.cpp",
+    paths=COUNTING_PATHS,
     passes=("/audio/transcriptions", "/rerank"),
     traits=replace(
         _LOCAL,

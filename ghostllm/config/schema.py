@@ -15,7 +15,9 @@ from typing import Annotated, Any, Literal
 
 from ghostllm.config.constraints import Count, Form, Pattern, Range, SecretText
 
-Kind = Literal["ollama", "openai", "vllm", "llamacpp", "transformers", "lmstudio", "gguf", "auto"]
+Kind = Literal[
+    "ollama", "openai", "anthropic", "vllm", "llamacpp", "transformers", "lmstudio", "gguf", "auto"
+]  # fmt: skip
 Balance = Literal["failover", "round_robin", "weighted", "least_requests"]
 
 Seconds = Annotated[float, Range(0)]

@@ -7,9 +7,10 @@ import secrets
 from collections.abc import Callable
 from itertools import count
 
+from ghostllm.api.anthropic import door as anthropic
 from ghostllm.api.doors import DOORS
 from ghostllm.errors import GhostError, Overloaded
-from ghostllm.gateway import listing, operate, passage
+from ghostllm.gateway import counting, listing, operate, passage
 from ghostllm.gateway.cors import CorsPolicy
 from ghostllm.gateway.doorway import door_of
 from ghostllm.gateway.generate import Generator
@@ -55,9 +56,11 @@ class Gateway:
             self._calls("chat", "/v1/chat/completions", "openai", "chat"),
             self._calls("completions", "/v1/completions", "openai", "completions"),
             self._calls("embeddings", "/v1/embeddings", "openai", "embeddings"),
+            self._calls("messages", "/v1/messages", "anthropic", "messages"),
+            self._counts("count_tokens", "/v1/messages/count_tokens", anthropic),
             *self._passages(),
-            Route("models", "/v1/models", {"GET": self._with_snapshot(listing.models)}),
-            Route("model", "/v1/models/", {"GET": self._with_snapshot(listing.model)}, prefix=True),
+            Route("models", "/v1/models", {"GET": self._with_snapshot(listing.models)}, door=""),
+            Route("model", "/v1/models/", {"GET": self._with_snapshot(listing.model)}, prefix=True, door=""),
             Route("health", "/health", {"GET": operate.health}, open=True),
             Route("ready", "/ready", {"GET": self._get_ready}, open=True),
             Route("version", "/version", {"GET": operate.version}, open=True),
@@ -108,7 +111,9 @@ class Gateway:
             exchange.door = door_of(request)
             raise missing(request.method, request.path)
         exchange.route = route.name
-        exchange.door = route.door
+        exchange.door = route.door or door_of(request)
+        if exchange.door == "anthropic":  # the name that its SDKs look for
+            exchange.id_field += b"request-id: %b\r\n" % exchange.request_id.encode()
         if request.method == "OPTIONS":
             return self._options(route)
         handler = route.handlers.get(request.method) or self.routes.handler(route, request.method)
@@ -127,6 +132,12 @@ class Gateway:
             return self._generator.begin(self._snapshot, door, operation, exchange, responder)
 
         return Route(name, path, {"POST": handle}, door=dialect)
+
+    def _counts(self, name: str, path: str, door: counting.CountingDoor) -> Route:
+        def handle(exchange: Exchange, responder: Responder) -> Work:
+            return counting.begin(self._generator, self._snapshot, door, exchange, responder)
+
+        return Route(name, path, {"POST": handle}, door="anthropic" if door is anthropic else "openai")
 
     def _passages(self) -> list[Route]:
         def handle(exchange: Exchange, responder: Responder) -> Work:

@@ -27,7 +27,7 @@ class Generator:
         self, snapshot: Snapshot, door: Door, operation: str, exchange: Exchange, responder: Responder
     ) -> Generation:
         """Raises GhostError for the client."""
-        body = _body_of(exchange.request, snapshot.config.server.limits.body_bytes)
+        body = body_of(exchange.request, snapshot.config.server.limits.body_bytes)
         exchange.call = door.read_call(operation, body)
         generation = Generation(self, snapshot, door, exchange, responder)
         generation.start()
@@ -52,7 +52,7 @@ class Generator:
         return free
 
 
-def _body_of(request: Request, limit: int) -> Body:
+def body_of(request: Request, limit: int) -> Body:
     """The JSON body."""
     headers = request.headers
     kind = headers.get(b"content-type", b"application/json")

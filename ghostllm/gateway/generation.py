@@ -176,7 +176,7 @@ class Generation:
         assert upstream is not None
         limits = self._snapshot.limits(upstream, self._model, stream=self._stream)
         exchange.backend = upstream.name
-        self._upstream_call = client.start(request, _forwarded(exchange), self, limits)
+        self._upstream_call = client.start(request, _forwarded(exchange, request), self, limits)
 
     def _fail_over(self, error: GhostError) -> None:
         """The attempt under way has failed, and the client has seen nothing of it."""
@@ -188,17 +188,21 @@ class Generation:
         """The target to try now. None: later, or it is over and the client has been told."""
         self._attempt.outcome, self._attempt.error = error.code or "error", error.message
         self._release()
+        error.forget()
         if self._failover is None:
             self._failover = Failover(self._targets, self._snapshot.config.routing, self._generator.chance)
         step = self._failover.after(error)
         if step is None:
-            self._responder.fail(self._failover.verdict())
+            self._give_up(self._failover.verdict())
             return None
         target, pause = step
         if pause:
             self._waiting = self._responder.run(self._pause(pause, target))
             return None
         return target
+
+    def _give_up(self, error: GhostError) -> None:
+        self._responder.fail(error)
 
     async def _pause(self, seconds: float, target: Target) -> None:
         await asyncio.sleep(seconds)
@@ -335,11 +339,15 @@ def _decoded(body: bytes, encoding: bytes, limit: int, backend: str) -> bytes:
         ) from None
 
 
-def _forwarded(exchange: Exchange) -> bytes:
+def _forwarded(exchange: Exchange, request: UpstreamRequest) -> bytes:
+    """The client's fields for the backend; they stand in for those of the same name that `request` has."""
     headers = exchange.request.headers
     if FORWARDED.isdisjoint(headers):
         return exchange.id_field
     passed = strip_hop_by_hop(headers)
+    request.headers = tuple(
+        pair for pair in request.headers if pair[0] not in FORWARDED or pair[0] not in passed
+    )
     return exchange.id_field + field_block(
         tuple((name, passed[name]) for name in sorted(FORWARDED) if name in passed)
     )

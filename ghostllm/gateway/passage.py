@@ -17,9 +17,9 @@ from ghostllm.gateway.generate import Generator, decoded_body
 from ghostllm.gateway.generation import Generation, Mode
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.message import Body, Exchange, Pairs, Passage, Request
-from ghostllm.wire.h1 import ResponseHead
 from ghostllm.ports import Responder
 from ghostllm.routing.catalog import Model, Target
+from ghostllm.wire.h1 import ResponseHead
 
 PASSED_BACK = (b"content-type", b"content-disposition")
 """Fields of the backend's answer that its body cannot be read without."""

@@ -22,7 +22,7 @@ ELSEWHERE = (
 @dataclass(slots=True, frozen=True)
 class Route:
     """name: for logs and metrics. prefix: the path goes on (an id follows). open: no key is asked for. door:
-    the dialect of its clients.
+    the dialect of its clients; "" where the path does not tell.
     """
 
     name: str

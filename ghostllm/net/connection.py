@@ -339,6 +339,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _settle(self, exchange: Exchange) -> None:
         exchange.finished = time.monotonic()
+        if exchange.error is not None:
+            exchange.error.forget()
         self.server.application.closed(exchange)
 
     # --- for the responder

@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.fake import Fake
 from tests.fakes.gateway import Gateway, Settings
 
-KINDS = ("vllm", "llamacpp", "transformers", "lmstudio", "ollama")
+KINDS = ("vllm", "llamacpp", "transformers", "lmstudio", "ollama", "anthropic")
 
 
 class Fakes(NamedTuple):
@@ -24,6 +24,7 @@ class Fakes(NamedTuple):
     transformers: Fake
     lmstudio: Fake
     ollama: Fake
+    anthropic: Fake
 
 
 def settings(fakes: Fakes) -> Settings:

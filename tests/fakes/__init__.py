@@ -1,6 +1,7 @@
 """Fake LLM servers with faults on demand, each in a process of its own, speaking bytes.
 
-*kind*: which server's formats are spoken (openai, vllm, llamacpp, transformers, lmstudio, ollama).
+*kind*: which server's formats are spoken (openai, vllm, llamacpp, transformers, lmstudio, ollama,
+anthropic).
 *behaviour*: what happens to one request, as a JSON object; `behaviour` has the vocabulary.
 *plan*: the steps (send, sleep, stall, cut…) that a behaviour comes to for one request.
 *record*: what the server remembers of one request, for tests to look at.

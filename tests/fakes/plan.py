@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from tests.fakes import formats, ollama_formats
+from tests.fakes import anthropic_formats, formats, ollama_formats
 from tests.fakes.behaviour import Behaviour
 
 
@@ -22,8 +22,9 @@ class Step(NamedTuple):
 
 
 SERVERS = {"openai": "cloudflare", "vllm": "uvicorn", "transformers": "uvicorn", "llamacpp": "llama.cpp",
-           "lmstudio": "Express", "ollama": ""}  # fmt: skip
+           "lmstudio": "Express", "ollama": "", "anthropic": "cloudflare"}  # fmt: skip
 ENDS = ("stall", "fin", "rst")
+WHOLE = ("embeddings", "embed", "count_tokens")
 OPERATIONS = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completions",
@@ -31,6 +32,8 @@ OPERATIONS = {
     "/api/chat": "chat",
     "/api/generate": "generate",
     "/api/embed": "embed",
+    "/v1/messages": "messages",
+    "/v1/messages/count_tokens": "count_tokens",
 }
 
 
@@ -40,7 +43,7 @@ def plan(kind: str, number: int, path: str, request: dict[str, Any], b: Behaviou
     if b.hang or b.reset or b.close:
         return [*steps, Step("stall" if b.hang else "rst" if b.reset else "fin")]
     operation = OPERATIONS.get(path, "chat")
-    streams = request.get("stream", kind == "ollama") and operation not in ("embeddings", "embed")
+    streams = request.get("stream", kind == "ollama") and operation not in WHOLE
     if b.status == 200 and b.body is None and streams:
         body, content_type = _streamed(kind, operation, number, request, b)
         length = None
@@ -84,6 +87,8 @@ def _streamed(
 ) -> tuple[list[Step], str]:
     if kind == "ollama":
         stream = ollama_formats.stream(operation, request, b)
+    elif kind == "anthropic":
+        stream = anthropic_formats.stream(number, request, b)
     else:
         stream = formats.stream(kind, operation, number, request, b)
     opening = [Step("send", event) for event in stream.opening]
@@ -102,7 +107,7 @@ def _streamed(
 
 def _fault(kind: str, b: Behaviour, tokens: list[Step], closing: list[Step]) -> list[Step]:
     """What happens at the fault, and what still follows."""
-    ollama = kind == "ollama"
+    ollama, anthropic = kind == "ollama", kind == "anthropic"
     rest = tokens + closing
     match b.fault:
         case "stall" | "fin" | "rst":
@@ -114,6 +119,8 @@ def _fault(kind: str, b: Behaviour, tokens: list[Step], closing: list[Step]) -> 
         case "bad_chunk":
             return [Step("send", b"zz\r\nno chunk\r\n", framed=False), Step("stall")]
         case "bad_json":
+            if anthropic:
+                return [Step("send", anthropic_formats.broken_event()), *rest]
             broken = b'{"model":"m","message":{"role":"assistant","content":"br\n'
             return [
                 Step("send", broken if ollama else b'data: {"choices":[{"index":0,"delta":{"con\n\n'),
@@ -124,12 +131,16 @@ def _fault(kind: str, b: Behaviour, tokens: list[Step], closing: list[Step]) -> 
         case "error":
             if ollama:
                 return [Step("send", ollama_formats.error_body(b.message) + b"\n")]
+            if anthropic:
+                return [Step("send", anthropic_formats.error_event(b))]
             return [Step("send", formats.error_event(kind, b)), *closing[-1:]]
         case "oversized":
             text = b"x" * b.size
             if ollama:
                 line = b'{"model":"m","message":{"role":"assistant","content":"%b"},"done":false}\n' % text
                 return [Step("send", line), *rest]
+            if anthropic:
+                return [Step("send", anthropic_formats.large_event(text)), *rest]
             event = b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % text
             return [Step("send", event), *rest]
     raise ValueError(f"no such fault: {b.fault}")
@@ -144,12 +155,16 @@ def _whole(
         return error(kind, b.status, b.message, b.code), "application/json"
     if kind == "ollama":
         return ollama_formats.whole(operation, request, b), "application/json; charset=utf-8"
+    if kind == "anthropic":
+        return anthropic_formats.whole(operation, number, request, b), "application/json"
     return formats.whole(kind, operation, number, request, b), "application/json"
 
 
 def error(kind: str, status: int, message: str, code: str | int | None) -> bytes:
     if kind == "ollama":
         return ollama_formats.error_body(message)
+    if kind == "anthropic":
+        return anthropic_formats.error_body(status, message)
     return formats.error_body(kind, status, message, code)
 
 

@@ -40,7 +40,7 @@ def test_methods():
 
 
 def test_what_is_missing_says_why():
-    assert isinstance(missing("POST", "/v1/images/generations"), NotImplementedHere)
+    assert isinstance(missing("POST", "/v1/vector_stores"), NotImplementedHere)
     assert "did you mean /v1/chat/completions" in missing("POST", "/chat/completions").message
     assert isinstance(missing("GET", "/nowhere"), NotFound)
     assert len(missing("GET", "/" + "x" * 9000).message) < 300

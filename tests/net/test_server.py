@@ -1,10 +1,13 @@
 """The server over real sockets, one rule of the connection's life after the other."""
 
 import asyncio
+import gc
 import socket
 
 import pytest
 
+from ghostllm.errors import GhostError
+from ghostllm.message import Exchange
 from ghostllm.net import loop
 from ghostllm.net.connection import Connection
 from tests.net.peers import Echo, read_answer, serving, until
@@ -79,6 +82,29 @@ def test_what_comes_between_two_pipelined_requests_waits_behind_them():
             await asyncio.sleep(0)
         assert [answer[-2:] for answer in wire.sent.split(b"HTTP/1.1 200 OK")[1:]] == [b"/0", b"/1", b"/2"]
         connection.connection_lost(None)
+
+    run(scenario)
+
+
+def test_a_failed_request_leaves_nothing_to_the_collector():
+    def refuse(exchange, responder):
+        raise GhostError("no")
+
+    async def scenario(echo, server, port):
+        echo.answer = refuse
+        gc.collect()
+        gc.disable()
+        try:
+            reader, writer = await connect(port)
+            writer.write(GET)
+            assert (await read_answer(reader))[0] == 500
+            writer.close()
+            await until(lambda: server.connections == 0)
+            echo.opened.clear()
+            echo.closed_exchanges.clear()
+            assert not [thing for thing in gc.get_objects() if isinstance(thing, Exchange)]
+        finally:
+            gc.enable()
 
     run(scenario)
 

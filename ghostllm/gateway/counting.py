@@ -1,0 +1,64 @@
+"""How many tokens a request has, without an answer: by the backend's own count where it has one, else by an
+estimate that is marked as one.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ghostllm import jsonx
+from ghostllm.api.canonical import Conversation
+from ghostllm.api.doors import FrontDoor
+from ghostllm.api.estimate import estimate_tokens
+from ghostllm.errors import GhostError, UnsupportedParameter, UnsupportedValue, UpstreamProtocolError
+from ghostllm.gateway.generate import Generator, body_of
+from ghostllm.gateway.generation import Generation
+from ghostllm.gateway.snapshot import Snapshot
+from ghostllm.message import Exchange
+from ghostllm.ports import Responder
+
+ESTIMATED = ((b"x-ghostllm-estimated", b"true"),)
+
+
+class CountingDoor(FrontDoor, Protocol):
+    """A door that counts: `read_call("count_tokens", …)` gives a call of that operation."""
+
+    def render_count(self, tokens: int) -> bytes: ...
+
+
+def begin(
+    generator: Generator, snapshot: Snapshot, door: CountingDoor, exchange: Exchange, responder: Responder
+) -> Generation:
+    """Raises GhostError for the client."""
+    body = body_of(exchange.request, snapshot.config.server.limits.body_bytes)
+    exchange.call = door.read_call("count_tokens", body)
+    counting = Counting(generator, snapshot, door, exchange, responder)
+    counting.door = door
+    counting.start()
+    return counting
+
+
+class Counting(Generation):
+    __slots__ = ("door",)
+
+    door: CountingDoor
+
+    def _deliver(self, body: bytes) -> None:
+        try:
+            counted = jsonx.loads(body)["input_tokens"]
+        except (jsonx.DecodeError, KeyError, TypeError):
+            counted = None
+        if type(counted) is not int:
+            raise UpstreamProtocolError(f"backend {self._attempt.backend!r} answered without a count")
+        self._succeed()
+        self._responder.respond(200, self.door.WHOLE_HEADERS, self.door.render_count(counted))
+
+    def _give_up(self, error: GhostError) -> None:
+        if not isinstance(error, (UnsupportedParameter, UnsupportedValue)):
+            super()._give_up(error)
+            return
+        asked = self.door.neutral(self._call)
+        assert isinstance(asked, Conversation)
+        self._exchange.outcome = "ok"
+        count = self.door.render_count(estimate_tokens(asked))
+        self._responder.respond(200, self.door.WHOLE_HEADERS + ESTIMATED, count)

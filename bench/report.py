@@ -45,8 +45,9 @@ class Bound:
         other = found.get(self.peer, {}).get(figure)
         return None if other is None else self.value * other
 
-    def met(self, found: Found, figure: str) -> bool | None:
-        ours, limit = found.get("ghostllm", {}).get(figure), self.limit(found, figure)
+    def met(self, found: Found, figure: str, name: str = "ghostllm") -> bool | None:
+        """name: which of our builds."""
+        ours, limit = found.get(name, {}).get(figure), self.limit(found, figure)
         if ours is None or limit is None:
             return None
         return ours >= limit if self.least else ours <= limit
@@ -67,6 +68,9 @@ class Promise:
     aim_figure: str = ""
     """Where the aim is another figure than `must`."""
 
+
+OURS = ("ghostllm", "ghostllm-compiled")
+"""The package as it is, and with the request's path compiled."""
 
 NO_TITLES: Mapping[str, str] = {}
 
@@ -143,18 +147,26 @@ def _subtract(figures: dict[str, float], direct: Figures) -> None:
 
 def promises(found: Found, titles: Mapping[str, str] = NO_TITLES) -> str:
     """The README's table. titles: of peers, by name."""
-    others = [peer for peer in found if peer not in ("direct", "ghostllm")]
-    head = ["", *(titles.get(peer, peer) for peer in others), "GhostLLM", "must", "", "aim", ""]
+    ours = [name for name in OURS if name in found] or ["ghostllm"]
+    others = [peer for peer in found if peer != "direct" and peer not in OURS]
+    head = ["", *(titles.get(peer, peer) for peer in (*others, *ours)), "must", "", "aim", ""]
     lines = [_line(head), _line(["---"] * len(head))]
     for promise in PROMISES:
         cells = [promise.title, *(shown(found[peer].get(promise.figure)) for peer in others)]
-        cells.append(shown(found.get("ghostllm", {}).get(promise.figure)))
-        cells += [str(promise.must), _verdict(promise.must.met(found, promise.figure))]
+        cells += [shown(found.get(name, {}).get(promise.figure)) for name in ours]
+        cells += [str(promise.must), _verdicts(promise.must, found, promise.figure, ours)]
         aim = promise.aim_figure or promise.figure
-        said = f" ({shown(found.get('ghostllm', {}).get(aim))})" if promise.aim_figure else ""
-        cells += [f"{promise.aim}{said}", _verdict(promise.aim.met(found, aim))]
+        measured = ", ".join(shown(found.get(name, {}).get(aim)) for name in ours)
+        said = f" ({measured})" if promise.aim_figure else ""
+        cells += [f"{promise.aim}{said}", _verdicts(promise.aim, found, aim, ours)]
         lines.append(_line(cells))
     return "\n".join(lines)
+
+
+def _verdicts(bound: Bound, found: Found, figure: str, ours: Sequence[str]) -> str:
+    """Of each of our builds, in the order of the columns; once where all say the same."""
+    said = [_verdict(bound.met(found, figure, name)) for name in ours]
+    return said[0] if len(set(said)) == 1 else " / ".join(said)
 
 
 def _verdict(met: bool | None) -> str:

@@ -6,13 +6,13 @@ one out of npm in `.cache/portkey`.
 
 from __future__ import annotations
 
-from bench.peers.gateways import GhostLLM, LiteLLM, Portkey, Smg, VllmRouter
+from bench.peers.gateways import Compiled, GhostLLM, LiteLLM, Portkey, Smg, VllmRouter
 from bench.peers.peer import ROOT, Peer
 from bench.peers.proxies import Direct, Envoy, Nginx
 
 __all__ = ["ALL", "ROOT", "Peer", "chosen"]
 
-ALL: list[type[Peer]] = [Direct, Nginx, Envoy, VllmRouter, Smg, Portkey, LiteLLM, GhostLLM]
+ALL: list[type[Peer]] = [Direct, Nginx, Envoy, VllmRouter, Smg, Portkey, LiteLLM, GhostLLM, Compiled]
 
 
 def chosen(names: list[str]) -> tuple[list[type[Peer]], list[str]]:

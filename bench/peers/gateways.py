@@ -14,6 +14,8 @@ from typing import get_args
 from bench.peers.peer import CACHE, ROOT, Peer, executable, flow_style, free_port, pip
 from ghostllm.config import schema
 
+COMPILED = ROOT / "build" / "compiled"
+
 
 class GhostLLM(Peer):
     name = "ghostllm"
@@ -47,6 +49,19 @@ class GhostLLM(Peer):
 
     def environment(self) -> dict[str, str]:
         return {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+
+
+class Compiled(GhostLLM):
+    name = "ghostllm-compiled"
+    title = "GhostLLM, compiled"
+    install = "scripts/build-compiled build/compiled"
+
+    @classmethod
+    def program(cls) -> str | None:
+        return str(COMPILED) if COMPILED.is_dir() else None
+
+    def environment(self) -> dict[str, str]:
+        return {"PYTHONPATH": str(COMPILED)}
 
 
 class VllmRouter(Peer):

@@ -10,7 +10,13 @@ from ghostllm import jsonx
 from ghostllm.api.canonical import Conversation
 from ghostllm.api.doors import FrontDoor
 from ghostllm.api.estimate import estimate_tokens
-from ghostllm.errors import GhostError, UnsupportedParameter, UnsupportedValue, UpstreamProtocolError
+from ghostllm.errors import (
+    GhostError,
+    UnsupportedParameter,
+    UnsupportedValue,
+    UpstreamAnswered,
+    UpstreamProtocolError,
+)
 from ghostllm.gateway.generate import Generator, body_of
 from ghostllm.gateway.generation import Generation
 from ghostllm.gateway.snapshot import Snapshot
@@ -38,6 +44,13 @@ def begin(
     return counting
 
 
+def _cannot_count(error: GhostError) -> bool:
+    """The backend does not count at all, or its version does not yet: no failure that a client should see."""
+    if isinstance(error, UpstreamAnswered):
+        return error.upstream_status in (404, 405, 501)
+    return isinstance(error, (UnsupportedParameter, UnsupportedValue, UpstreamProtocolError))
+
+
 class Counting(Generation):
     __slots__ = ("door",)
 
@@ -54,7 +67,7 @@ class Counting(Generation):
         self._responder.respond(200, self.door.WHOLE_HEADERS, self.door.render_count(counted))
 
     def _give_up(self, error: GhostError) -> None:
-        if not isinstance(error, (UnsupportedParameter, UnsupportedValue)):
+        if not _cannot_count(error):
             super()._give_up(error)
             return
         asked = self.door.neutral(self._call)

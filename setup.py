@@ -1,4 +1,4 @@
-"""For GHOSTLLM_COMPILE=1 only: the modules of a request's path become C, by mypyc, in a wheel of one platform.
+"""For GHOSTLLM_COMPILE=1 only: a wheel in which the modules of a request's path are C, made by mypyc.
 
 The sources are the same and so is what they do; a request then costs about a third less CPU. All the rest is
 in pyproject.toml, and without the variable this file adds nothing to it.

@@ -26,6 +26,10 @@ from ghostllm.ports import ModelInfo, Translator
 from ghostllm.routing.catalog import Catalog, build
 from ghostllm.routing.inventory import Inventory
 from ghostllm.routing.upstream import Upstream
+from ghostllm.state import responses
+from ghostllm.state.database import Database
+from ghostllm.state.responses import ResponseStore
+from ghostllm.state.schema import StateError
 
 if TYPE_CHECKING:
     from ghostllm.backends.gguf import GgufRunner
@@ -67,7 +71,15 @@ class App:
         self._upstreams = {backend.name: self._upstream(backend) for backend in self._config.backends}
         self._inventory = Inventory(self._upstreams, self._rebuild, self._backend_changed)
         self._rebuild({})
-        gateway = Gateway(self._snapshot(), self._seen.observer, self._seen.metrics.render)
+        try:
+            database = Database(
+                self._config.state.file or None, [responses.COMPONENT], failed=self._unwritten
+            )
+        except StateError as error:
+            self._log.error("cannot start", reason=str(error))
+            return 1
+        store = ResponseStore(database, responses.Limits(retention=self._config.state.responses))
+        gateway = Gateway(self._snapshot(), self._seen.observer, self._seen.metrics.render, store)
         gateway.ready = lambda: any(self._serves(model.targets) for model in self._catalog.models.values())
         server = Server(gateway, self._config.server, self._crashed)
         self._observe(server)
@@ -84,6 +96,7 @@ class App:
         self._log.info("draining", connections=server.connections, limit_s=self._config.server.timeouts.drain)
         await server.close(self._config.server.timeouts.drain)
         await self._close_backends()
+        database.close()
         self._log.info("stopped")
         return 0
 
@@ -240,6 +253,10 @@ class App:
             self._log.info("backend answers", backend=name)
         else:
             self._log.warning("backend does not answer", backend=name, reason=error.message)
+
+    def _unwritten(self, reason: str, records: int) -> None:
+        """Called from the state's own thread, too: the log takes records from any."""
+        self._log.error("state not written" if records else "state not read", reason=reason, records=records)
 
     def _child_log(self, name: str) -> Any:
         return lambda level, line: self._log.child(level, name, line)

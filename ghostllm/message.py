@@ -8,7 +8,7 @@ said otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,9 +97,11 @@ class Parameters:
 class Call:
     """What the client asks of a model, as its door understood it.
 
-    operation: "chat", "completions" or "embeddings". fields: the parsed JSON body, to read and never to
-    change. body: its bytes, to be passed on. wants_usage: the client asked for usage in its stream (outside
-    streams: always true). parameters: of the model that it turned out to ask for.
+    operation: "chat", "completions", "embeddings", "count_tokens" or "passage". fields: the parsed JSON body,
+    to read and never to change. body: its bytes, to be passed on. wants_usage: the client asked for usage in
+    its stream (outside streams: always true). parameters: of the model that it turned out to ask for. form:
+    which of its dialect's ways to ask for the operation, where there are several. elapsed: gives the seconds
+    that the call has taken so far, for dialects whose answers tell them.
     """
 
     door: str
@@ -110,6 +112,8 @@ class Call:
     stream: bool = False
     wants_usage: bool = True
     parameters: Parameters | None = None
+    form: str = ""
+    elapsed: Callable[[], float] | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,7 +8,7 @@ prepare upstream requests and read the answers; observers see every exchange at 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ghostllm.errors import GhostError
@@ -162,7 +162,8 @@ class ModelInfo:
     """A model that a backend says it has. context: tokens; capabilities: of chat, completions, embeddings,
     tools, vision.
 
-    Empty capabilities mean that the backend did not say.
+    Empty capabilities mean that the backend did not say. details: its own entry of the model, where the
+    dialect of a door is that of the backend and shows more.
     """
 
     id: str
@@ -170,6 +171,7 @@ class ModelInfo:
     owner: str = ""
     context: int | None = None
     capabilities: frozenset[str] = frozenset()
+    details: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
 class Authenticator(Protocol):

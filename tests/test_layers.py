@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "ghostllm"
 RANKS = {
     0: ("__init__", "message", "errors", "jsonx"),
     1: ("ports", "config", "wire", "api"),
-    2: ("net",),
+    2: ("net", "state"),
     3: ("routing", "backends", "policy", "cache", "gpu", "models", "chain", "observe"),
     4: ("gateway",),
     5: ("admin",),

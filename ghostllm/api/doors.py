@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from ghostllm.api.anthropic import door as anthropic
 from ghostllm.api.openai import door as openai
 from ghostllm.api.parameters import with_parameters
+from ghostllm.api.responses import door as responses
 from ghostllm.api.translation import Dialect, Neutral
 from ghostllm.message import Call
 from ghostllm.ports import Door
@@ -30,4 +31,4 @@ def neutral(call: Call, extra: Mapping[str, Any]) -> Neutral:
     return with_parameters(asked, call.parameters) if call.parameters else asked
 
 
-DOORS: Mapping[str, FrontDoor] = {"openai": openai, "anthropic": anthropic}
+DOORS: Mapping[str, FrontDoor] = {"openai": openai, "responses": responses, "anthropic": anthropic}

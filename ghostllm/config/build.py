@@ -136,7 +136,7 @@ class Builder:
 
     def _union(self, kind: Any, value: Any, path: Path, place: str) -> Any:
         """`T | None` or `T | Literal[...]`: the exact values as they are, everything else as T."""
-        rest = []
+        rest, options = [], []
         for member in get_args(kind):
             if member is NoneType:
                 exact: tuple[Any, ...] = (None,)
@@ -147,6 +147,9 @@ class Builder:
                 continue
             if any(value is item or (isinstance(value, str) and value == item) for item in exact):
                 return str(value) if isinstance(value, str) else value
+            options += [item for item in exact if item is not None]
+        if not rest:
+            return self._choice(tuple(options), value, path, place)
         return self._value(rest[0], value, path, place)
 
     def _list(self, kind: Any, value: Any, path: Path, place: str) -> tuple[Any, ...]:

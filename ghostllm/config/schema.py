@@ -186,6 +186,18 @@ class Discovery:
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
+class State:
+    """What is made at run time and outlives a request."""
+
+    file: Annotated[
+        str, "An SQLite file, made if it is not there; empty: in memory, gone at the end."
+    ] = ""
+    responses: Annotated[
+        Seconds, "A response of /v1/responses is kept this long for the next turn, in seconds."
+    ] = 2_592_000.0
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
 class BackendConfig:
     """One LLM server, or one GGUF file that GhostLLM runs itself."""
 
@@ -278,6 +290,7 @@ class Config:
     discovery: Annotated[Discovery, "Finding LLM servers without being told."] = field(
         default_factory=Discovery
     )
+    state: Annotated[State, "What is made at run time and outlives a request."] = field(default_factory=State)
     backends: Annotated[tuple[BackendConfig, ...], "LLM servers and GGUF files behind the gateway."] = ()
     models: Annotated[
         tuple[ModelConfig, ...],

@@ -14,10 +14,12 @@ from ghostllm.gateway import counting, listing, operate, passage
 from ghostllm.gateway.cors import CorsPolicy
 from ghostllm.gateway.doorway import door_of
 from ghostllm.gateway.generate import Generator
+from ghostllm.gateway.responses import Responses
 from ghostllm.gateway.routes import Route, Routes, missing
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.message import Exchange, Pairs, Request
 from ghostllm.ports import Handler, Observer, Responder, Work
+from ghostllm.state.responses import ResponseStore
 
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 
@@ -30,12 +32,15 @@ class Gateway:
     began with.
     """
 
-    def __init__(self, snapshot: Snapshot, observer: Observer, metrics: MetricsPage) -> None:
+    def __init__(
+        self, snapshot: Snapshot, observer: Observer, metrics: MetricsPage, store: ResponseStore
+    ) -> None:
         self.draining = False
         self.ready: Callable[[], bool] = lambda: False
         self._observer = observer
         self._metrics = metrics
         self._generator = Generator()
+        self._responses = Responses(self._generator, store)
         self._id_prefix = f"req_{secrets.token_hex(6)}"
         self._ids = count(1)
         self.routes = Routes(self._table())
@@ -56,6 +61,7 @@ class Gateway:
             self._calls("chat", "/v1/chat/completions", "openai", "chat"),
             self._calls("completions", "/v1/completions", "openai", "completions"),
             self._calls("embeddings", "/v1/embeddings", "openai", "embeddings"),
+            *self._stored(),
             self._calls("messages", "/v1/messages", "anthropic", "messages"),
             self._counts("count_tokens", "/v1/messages/count_tokens", anthropic),
             *self._passages(),
@@ -138,6 +144,22 @@ class Gateway:
             return counting.begin(self._generator, self._snapshot, door, exchange, responder)
 
         return Route(name, path, {"POST": handle}, door="anthropic" if door is anthropic else "openai")
+
+    def _stored(self) -> list[Route]:
+        responses = self._responses
+
+        def create(exchange: Exchange, responder: Responder) -> Work:
+            return responses.create(self._snapshot, exchange, responder)
+
+        def count(exchange: Exchange, responder: Responder) -> Work:
+            return responses.count(self._snapshot, exchange, responder)
+
+        one = {"GET": responses.get, "DELETE": responses.delete, "POST": responses.post}
+        return [
+            Route("responses", "/v1/responses", {"POST": create}, door="responses"),
+            Route("input_tokens", "/v1/responses/input_tokens", {"POST": count}, door="responses"),
+            Route("response", "/v1/responses/", one, prefix=True, door="responses"),
+        ]
 
     def _passages(self) -> list[Route]:
         def handle(exchange: Exchange, responder: Responder) -> Work:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ghostllm.errors import Forbidden, GhostError, ModelNotFound, UpstreamProtocolError
+from ghostllm.errors import Forbidden, GhostError, ModelNotFound, UnsupportedParameter, UpstreamProtocolError
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.message import NO_USAGE, Attempt, Exchange, Pairs, UpstreamRequest, Usage
 from ghostllm.net.client import Client, UpstreamCall
@@ -202,7 +202,19 @@ class Generation:
         return target
 
     def _give_up(self, error: GhostError) -> None:
-        self._responder.fail(error)
+        if isinstance(error, UnsupportedParameter) and error.param == "n" and self._call.fields.get("n"):
+            self._fan_out()
+        else:
+            self._responder.fail(error)
+
+    def _fan_out(self) -> None:
+        """No target gives several answers to a request: asks for each by itself."""
+        from ghostllm.gateway.fanout import Fanout  # here, as it makes generations
+
+        self._exchange.attempts.clear()
+        fanout = Fanout(self._generator, self._snapshot, self._door, self._exchange, self._responder)
+        self._waiting = fanout
+        fanout.start(self._call.fields["n"])
 
     async def _pause(self, seconds: float, target: Target) -> None:
         await asyncio.sleep(seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
 
 from hypothesis import given
@@ -122,4 +123,5 @@ def test_keys_are_where_they_were_put(items, newline):
 
 @given(st.text(alphabet="a.=[]\"'{}#\n\\ 1,", max_size=60))
 def test_any_text_ends(text):
-    toml_lines(text)
+    with contextlib.suppress(tomllib.TOMLDecodeError):  # of a key: no parser has accepted this text
+        toml_lines(text)

@@ -132,3 +132,8 @@ def test_places_of_variables_and_sets():
         "GHOSTLLM_LOG_LEVEL: log.level:",
         "--set routing.attempts: routing.attempts:",
     ]
+
+
+def test_a_choice_that_may_be_unset_takes_only_its_words():
+    text = BACKEND + '[[models]]\nname = "m"\nbalance = false\ntargets = [{backend = "b"}]\n'
+    assert "balance" in problems(text)[0]

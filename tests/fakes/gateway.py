@@ -64,7 +64,8 @@ class Gateway:
         command = [sys.executable, "-m", "ghostllm", "serve", "--config", str(path), "--log-format", "json"]
         self.process = subprocess.Popen(
             [*command, *arguments],
-            cwd=UNDER_TEST, env=clean, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            cwd=UNDER_TEST, env=clean,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -1,0 +1,287 @@
+"""One SQLite file for all run-time state, or memory where no file is wanted.
+
+Nothing here makes the event loop wait. `write` appends to a list; one timer, set when the list stops being
+empty, hands all of it to the thread that owns the connection, which makes one transaction of it. Writes and
+reads go through one queue, so that a read sees what was written before it. SQLite lets go of the interpreter
+lock while it works; records of one statement in a row are one `executemany`, a loop in C.
+
+What cannot be written is counted and told, and the gateway goes on: an answer is not held back because a disk
+is full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+from ghostllm.errors import GhostError
+from ghostllm.state.schema import Component, StateError, prepare
+
+FLUSH_SECONDS = 0.05  # a record waits at most this long for the ones that share its transaction
+BATCH_RECORDS = 256  # of one transaction: some 0.5 ms, nearly all of it without the interpreter lock
+BACKLOG_RECORDS = 65_536  # what may wait for a disk that does not keep up
+BUSY_SECONDS = 5.0  # how long another process may hold the file
+CLOSE_SECONDS = 10.0
+
+Values = Sequence[Any] | Mapping[str, Any]
+Row = tuple[Any, ...]
+Record = tuple[str, Values]
+"""A statement and its parameters."""
+
+DISK = frozenset((
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB,
+))  # fmt: skip
+"""Errors of the file, which every record would meet. Any other is of one record."""
+
+
+class _Ask(NamedTuple):
+    """A read, or without `sql` the question of how many records were lost so far."""
+
+    sql: str
+    values: Values
+    future: asyncio.Future[Any]
+
+
+class Database:
+    """path: of the file, None for memory. components: the tables of each. failed: told why records were lost
+    and how many (0: a read failed), on whatever thread; it must be quick and must not raise.
+
+    Opened by its constructor, which raises StateError. `write`, `read`, `flush` and `close` are for one
+    thread. lost: records that could not be written.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None,
+        components: Sequence[Component],
+        *,
+        failed: Callable[[str, int], None] = lambda reason, records: None,
+        backlog: int = BACKLOG_RECORDS,
+    ) -> None:
+        self.path = None if path is None else Path(path)
+        self._failed = failed
+        self._backlog = backlog
+        self._timer: asyncio.TimerHandle | None = None
+        self._pending: list[Record] = []
+        self._queue: SimpleQueue[list[Record] | _Ask | None] = SimpleQueue()
+        self._accepted = 0  # records, ever
+        self._refused = 0  # records for which there was no room
+        self._done = 0  # records that the thread is through with; this and the next only it changes
+        self._unwritten = 0
+        self._told = 0  # of `lost`, by the last flush
+        self._closed = False
+        opened: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._thread = threading.Thread(
+            target=self._serve, args=(components, opened), name="ghostllm-state", daemon=True
+        )
+        self._thread.start()
+        error = opened.get()
+        if error is not None:
+            self._thread.join()
+            self._closed = True
+            raise error
+
+    def __repr__(self) -> str:
+        place = self.path or "memory"
+        return f"<Database {place} waiting={self.waiting} lost={self.lost}>"
+
+    @property
+    def persistent(self) -> bool:
+        """Whether the state is there after a restart."""
+        return self.path is not None
+
+    @property
+    def waiting(self) -> int:
+        """Records that are not written yet."""
+        return self._accepted - self._done
+
+    @property
+    def lost(self) -> int:
+        return self._refused + self._unwritten
+
+    def write(self, sql: str, values: Values = ()) -> None:
+        """Has one statement executed, soon. Whether it could be is told by `lost` and by `flush`."""
+        if self._closed or self.waiting >= self._backlog:
+            self._refused += 1
+            if self._refused & (self._refused - 1) == 0:  # the first, and then ever more rarely
+                self._failed("too many records are waiting to be written", 1)
+            return
+        self._accepted += 1
+        pending = self._pending
+        if not pending:
+            try:
+                self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._hand_over)
+            except RuntimeError:  # no loop: nobody is being served
+                self._queue.put([(sql, values)])
+                return
+        pending.append((sql, values))
+        if len(pending) >= BATCH_RECORDS:
+            self._hand_over()
+
+    async def read(self, sql: str, values: Values = ()) -> list[Row]:
+        """The rows of a query, which sees everything written before; also of a statement with RETURNING.
+        Raises GhostError when the file cannot be read.
+        """
+        rows: list[Row] = await self._ask(sql, values)
+        return rows
+
+    async def flush(self) -> bool:
+        """Waits until everything written before is in the file. False if a record was lost since the last
+        flush.
+        """
+        lost: int = await self._ask("", ())
+        sound, self._told = lost == self._told, lost
+        return sound
+
+    def close(self, seconds: float = CLOSE_SECONDS) -> bool:
+        """Writes what waits, for at most `seconds`; False if not everything could be written, ever."""
+        if not self._closed:
+            self._hand_over()
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join(seconds)
+        return not self._thread.is_alive() and not self.lost
+
+    def _hand_over(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        batch, self._pending = self._pending, []
+        if batch:
+            self._queue.put(batch)
+
+    def _ask(self, sql: str, values: Values) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            future.set_exception(_unreadable())
+            return future
+        self._hand_over()
+        self._queue.put(_Ask(sql, values, future))
+        return future
+
+    # --- the thread
+
+    def _serve(self, components: Sequence[Component], opened: SimpleQueue[BaseException | None]) -> None:
+        try:
+            connection = _open(self.path, components)
+        except Exception as error:  # whatever it is, the constructor must not wait for ever
+            opened.put(error)
+            return
+        opened.put(None)
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, _Ask):
+                self._answer(connection, item)
+                continue
+            for start in range(0, len(item), BATCH_RECORDS):
+                batch = item[start : start + BATCH_RECORDS]
+                self._write(connection, batch)
+                self._done += len(batch)
+        connection.close()
+
+    def _write(self, connection: sqlite3.Connection, batch: list[Record]) -> None:
+        """One transaction. If it fails because of a record in it, each record gets its own."""
+        try:
+            _transact(connection, batch)
+        except Exception as error:  # no record may end the thread on which all others rely
+            if len(batch) == 1 or _code(error) in DISK:
+                self._unwritten += len(batch)
+                self._failed(str(error), len(batch))
+            else:
+                for record in batch:
+                    self._write(connection, [record])
+
+    def _answer(self, connection: sqlite3.Connection, ask: _Ask) -> None:
+        result: Any = None
+        error: GhostError | None = None
+        if not ask.sql:
+            result = self.lost
+        else:
+            try:
+                result = connection.execute(ask.sql, ask.values).fetchall()
+            except Exception as reason:
+                self._failed(str(reason), 0)
+                error = _unreadable()
+        try:
+            ask.future.get_loop().call_soon_threadsafe(_settle, ask.future, result, error)
+        except RuntimeError:  # the loop has gone, and who asked with it
+            return
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: GhostError | None) -> None:
+    if future.done():
+        return  # who asked has left
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+def _unreadable() -> GhostError:
+    return GhostError("the gateway's own state cannot be read just now")
+
+
+def _transact(connection: sqlite3.Connection, batch: list[Record]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for sql, records in groupby(batch, itemgetter(0)):
+            connection.executemany(sql, [values for _, values in records])
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # some errors have rolled back already
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _open(path: Path | None, components: Sequence[Component]) -> sqlite3.Connection:
+    """Raises StateError."""
+    place = ":memory:" if path is None else str(path)
+    try:
+        if path is not None:
+            _make_private(path)
+        connection = sqlite3.connect(place, timeout=BUSY_SECONDS, isolation_level=None)
+    except (OSError, sqlite3.Error) as error:
+        raise StateError(f"the state file {place} cannot be opened: {error}") from None
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(
+                "PRAGMA synchronous=NORMAL"
+            )  # a crash of the machine may cost the last records
+            prepare(connection, components, place)
+            return connection
+        except sqlite3.Error as error:
+            if _code(error) == sqlite3.SQLITE_BUSY and time.monotonic() < deadline:
+                time.sleep(0.01)  # SQLite itself does not wait for a change of the journal's mode
+                continue
+            connection.close()
+            raise StateError(f"the state file {place} cannot be used: {error}") from None
+        except StateError:
+            connection.close()
+            raise
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary code; 0 where it is none of its errors."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _make_private(path: Path) -> None:
+    """Its owner's alone, before SQLite writes a byte: SQLite gives its side files the same mode."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if os.fstat(descriptor).st_mode & 0o077:
+            os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)

@@ -69,10 +69,13 @@ class Usage:
 
 @dataclass(slots=True, frozen=True)
 class Identity:
-    """Who asks. models: patterns (fnmatch) of model names this key may use; empty means all."""
+    """Who asks. models: patterns (fnmatch) of model names this key may use; empty means all. manage: it may
+    have models pulled, copied and deleted.
+    """
 
     key: str = "anonymous"
     models: tuple[str, ...] = ()
+    manage: bool = False
 
 
 ANONYMOUS = Identity()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ghostllm.errors import GhostError
 from ghostllm.message import Body, Call, Exchange, Identity, Pairs, Request, UpstreamRequest, Usage
@@ -155,6 +155,14 @@ class Translator(Protocol):
 
     def inventory(self, body: bytes) -> list[ModelInfo]:
         """The models in that answer. Raises UpstreamProtocolError."""
+
+
+@runtime_checkable
+class ModelServer(Translator, Protocol):
+    """A backend whose server manages models: Ollama."""
+
+    def show_request(self, model: str, *, verbose: bool = False) -> UpstreamRequest: ...
+    def ps_request(self) -> UpstreamRequest: ...
 
 
 @dataclass(slots=True, frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ghostllm.api.anthropic import door as anthropic
+from ghostllm.api.ollama import door as ollama
 from ghostllm.api.openai import door as openai
 from ghostllm.api.parameters import with_parameters
 from ghostllm.api.responses import door as responses
@@ -31,4 +32,9 @@ def neutral(call: Call, extra: Mapping[str, Any]) -> Neutral:
     return with_parameters(asked, call.parameters) if call.parameters else asked
 
 
-DOORS: Mapping[str, FrontDoor] = {"openai": openai, "responses": responses, "anthropic": anthropic}
+DOORS: Mapping[str, FrontDoor] = {
+    "openai": openai,
+    "responses": responses,
+    "anthropic": anthropic,
+    "ollama": ollama,
+}

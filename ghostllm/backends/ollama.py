@@ -15,10 +15,14 @@ from ghostllm.api.canonical import Conversation, Embeddings
 from ghostllm.api.doors import DOORS, neutral
 from ghostllm.api.ollama import failures, request_writer
 from ghostllm.api.ollama.answer_reader import AnswerReader, Malformed, read_embeddings
+from ghostllm.api.ollama.listing import read_entries
+from ghostllm.api.ollama.passthrough import EmbedPassThrough, LinesPassThrough
+from ghostllm.api.raw import RawAnswer
+from ghostllm.api.splice import edit
 from ghostllm.api.translation import Translation
 from ghostllm.backends.openai import retry_after
 from ghostllm.errors import GhostError, UnsupportedValue, UpstreamProtocolError
-from ghostllm.message import Call, Pairs, UpstreamRequest, Usage
+from ghostllm.message import Buffers, Call, Pairs, Passage, UpstreamRequest, Usage
 from ghostllm.ports import Answer, ModelInfo
 
 CAPABILITIES: Mapping[str, tuple[str, ...]] = {
@@ -74,6 +78,10 @@ class OllamaBackend:
         """Raises RequestError, UnsupportedParameter, UnsupportedValue with the member at fault."""
         if call.operation == "count_tokens":
             raise UnsupportedValue("Ollama does not count tokens", param="model")
+        if isinstance(call, Passage):
+            return self._managed(call, model), RawAnswer()
+        if call.door == "ollama":
+            return self._passed(call, model)
         dialect = DOORS[call.door]
         asked = neutral(call, extra)
         if isinstance(asked, Embeddings):
@@ -91,8 +99,44 @@ class OllamaBackend:
         headers = self._stream_headers if request.body.get("stream") else self._whole_headers
         return UpstreamRequest("POST", request.path, headers, [jsonx.dumps(request.body)])
 
+    def _passed(self, call: Call, model: str) -> tuple[UpstreamRequest, Answer]:
+        """As the client wrote it, and with what Ollama does by itself: a prompt that is too long is cut, as
+        its clients know it.
+        """
+        edits = request_writer.changes(call.parameters, call)
+        if model != call.model:
+            edits["model"] = model
+        body: Buffers = edit(call.body, call.fields, edits) if edits else [call.body]
+        headers = self._stream_headers if call.stream else self._whole_headers
+        request = UpstreamRequest("POST", f"/api/{call.form}", headers, body)
+        if call.operation == "embeddings":
+            return request, EmbedPassThrough(call, backend=self._label)
+        return request, LinesPassThrough(call, backend=self._label, limit=self._event_limit)
+
     def passes(self, path: str) -> bool:
-        return False
+        return path.startswith("/api/")
+
+    def _managed(self, call: Passage, model: str) -> UpstreamRequest:
+        """`pull`, `delete`, `copy`. The answer of a pull tells the progress, a line each."""
+        name = "source" if call.path == "/api/copy" else "model"
+        members = {member: value for member, value in call.fields.items() if member != "name"}
+        body = jsonx.dumps({**members, name: model})
+        return UpstreamRequest(call.method, call.path, self._stream_headers, [body])
+
+    # --- the server's models, for clients of its own dialect
+
+    def ps_request(self) -> UpstreamRequest:
+        """Asks for the models in memory; `api.ollama.listing.read_entries` reads the answer."""
+        return UpstreamRequest("GET", "/api/ps", self._get_headers)
+
+    def show_request(self, model: str, *, verbose: bool = False) -> UpstreamRequest:
+        return self._about("POST", "/api/show", {"model": model, "verbose": verbose})
+
+    def _about(
+        self, method: str, path: str, members: Mapping[str, Any], *, stream: bool = False
+    ) -> UpstreamRequest:
+        headers = self._stream_headers if stream else self._whole_headers
+        return UpstreamRequest(method, path, headers, [jsonx.dumps(members)])
 
     def failure(self, status: int, headers: dict[bytes, bytes], body: bytes) -> GhostError:
         return failures.answered(status, body, self._label, retry_after(headers, self._clock()))
@@ -101,17 +145,7 @@ class OllamaBackend:
         return UpstreamRequest("GET", "/api/tags", self._get_headers)
 
     def inventory(self, body: bytes) -> list[ModelInfo]:
-        """Without a model, older servers say null."""
-        try:
-            value = jsonx.loads(body)
-        except jsonx.DecodeError as error:
-            raise UpstreamProtocolError(f"{self._label} listed its models as no JSON: {error}") from None
-        models = value.get("models", 0) if isinstance(value, dict) else 0
-        if models is None:
-            models = []
-        if not isinstance(models, list) or not all(map(_is_model, models)):
-            raise UpstreamProtocolError(f"{self._label} sent a list of models that is none of Ollama's")
-        return [_model(item) for item in models]
+        return [_model(entry) for entry in read_entries(body, self._label).values()]
 
 
 class EmbeddingsAnswer:
@@ -147,10 +181,6 @@ class EmbeddingsAnswer:
         return DOORS[self._call.door].write_embeddings(self._call, vectors, self.usage)
 
 
-def _is_model(item: Any) -> bool:
-    return isinstance(item, dict) and isinstance(item.get("model") or item.get("name"), str)
-
-
 def _model(item: dict[str, Any]) -> ModelInfo:
     """Newer servers say capabilities and context in `/api/tags`; of older ones both stay unknown."""
     said = item.get("capabilities")
@@ -167,6 +197,7 @@ def _model(item: dict[str, Any]) -> ModelInfo:
         owner="ollama",
         context=context if isinstance(context, int) else None,
         capabilities=frozenset(capabilities),
+        details=item,
     )
 
 

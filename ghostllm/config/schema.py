@@ -189,9 +189,7 @@ class Discovery:
 class State:
     """What is made at run time and outlives a request."""
 
-    file: Annotated[
-        str, "An SQLite file, made if it is not there; empty: in memory, gone at the end."
-    ] = ""
+    file: Annotated[str, "An SQLite file, made if it is not there; empty: in memory, gone at the end."] = ""
     responses: Annotated[
         Seconds, "A response of /v1/responses is kept this long for the next turn, in seconds."
     ] = 2_592_000.0
@@ -276,6 +274,7 @@ class KeyConfig:
     models: Annotated[
         tuple[ModelName, ...], "Names or patterns (*, ?, [..]) of models it may use; empty: all."
     ] = ()
+    manage: Annotated[bool, "It may have models pulled, copied and deleted, on Ollama backends."] = False
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)

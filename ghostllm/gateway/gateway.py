@@ -10,10 +10,11 @@ from itertools import count
 from ghostllm.api.anthropic import door as anthropic
 from ghostllm.api.doors import DOORS
 from ghostllm.errors import GhostError, Overloaded
-from ghostllm.gateway import counting, listing, operate, passage
+from ghostllm.gateway import counting, listing, ollama, operate, passage
 from ghostllm.gateway.cors import CorsPolicy
 from ghostllm.gateway.doorway import door_of
 from ghostllm.gateway.generate import Generator
+from ghostllm.gateway.ollama import Ollama
 from ghostllm.gateway.responses import Responses
 from ghostllm.gateway.routes import Route, Routes, missing
 from ghostllm.gateway.snapshot import Snapshot
@@ -22,6 +23,8 @@ from ghostllm.ports import Handler, Observer, Responder, Work
 from ghostllm.state.responses import ResponseStore
 
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
+
+SnapshotHandler = Callable[[Snapshot, Exchange, Responder], Work | None]
 
 MetricsPage = Callable[[bytes], tuple[str, bytes]]
 """Takes the Accept header; gives content type and text."""
@@ -64,6 +67,7 @@ class Gateway:
             *self._stored(),
             self._calls("messages", "/v1/messages", "anthropic", "messages"),
             self._counts("count_tokens", "/v1/messages/count_tokens", anthropic),
+            *self._ollama(),
             *self._passages(),
             Route("models", "/v1/models", {"GET": self._with_snapshot(listing.models)}, door=""),
             Route("model", "/v1/models/", {"GET": self._with_snapshot(listing.model)}, prefix=True, door=""),
@@ -161,6 +165,31 @@ class Gateway:
             Route("response", "/v1/responses/", one, prefix=True, door="responses"),
         ]
 
+    def _ollama(self) -> list[Route]:
+        api = Ollama(self._generator)
+
+        def generates(name: str) -> Route:
+            def handle(exchange: Exchange, responder: Responder) -> Work | None:
+                return api.generate(self._snapshot, f"ollama_{name}", exchange, responder)
+
+            return Route(f"ollama_{name}", f"/api/{name}", {"POST": handle}, door="ollama")
+
+        def about(name: str, method: str, answer: SnapshotHandler) -> Route:
+            handlers = {method: self._with_snapshot(answer)}
+            return Route(f"ollama_{name}", f"/api/{name}", handlers, door="ollama")
+
+        return [
+            *map(generates, ("chat", "generate", "embed", "embeddings")),
+            about("tags", "GET", api.tags),
+            about("ps", "GET", api.ps),
+            about("show", "POST", api.show),
+            about("pull", "POST", api.manage),
+            about("copy", "POST", api.manage),
+            about("delete", "DELETE", api.manage),
+            Route("ollama_version", "/api/version", {"GET": ollama.version}, open=True, door="ollama"),
+            Route("root", "/", {"GET": ollama.root}, open=True, door="ollama"),
+        ]
+
     def _passages(self) -> list[Route]:
         def handle(exchange: Exchange, responder: Responder) -> Work:
             return passage.begin(self._generator, self._snapshot, exchange, responder)
@@ -178,9 +207,9 @@ class Gateway:
             Route("batches", "/v1/batches/", some, prefix=True),
         ]
 
-    def _with_snapshot(self, answer: Callable[[Snapshot, Exchange, Responder], None]) -> Handler:
-        def handle(exchange: Exchange, responder: Responder) -> None:
-            answer(self._snapshot, exchange, responder)
+    def _with_snapshot(self, answer: SnapshotHandler) -> Handler:
+        def handle(exchange: Exchange, responder: Responder) -> Work | None:
+            return answer(self._snapshot, exchange, responder)
 
         return handle
 

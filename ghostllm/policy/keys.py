@@ -8,10 +8,14 @@ from collections.abc import Sequence
 
 from ghostllm.config.schema import KeyConfig
 from ghostllm.errors import InvalidKey
-from ghostllm.message import ANONYMOUS, Identity
+from ghostllm.message import Identity
 
 MISSING = "no API key: send `Authorization: Bearer <key>`"
 WRONG = "this API key is not known here"
+
+
+EVERYBODY = Identity(manage=True)
+"""Whoever asks a gateway without keys, which listens on its own machine only: the machine's owner."""
 
 
 def hash_key(key: str) -> bytes:
@@ -30,14 +34,14 @@ class KeyRing:
             digest = (
                 hash_key(key.key.reveal()) if key.key else bytes.fromhex(key.hash.removeprefix("sha256:"))
             )
-            self._identities[digest] = (digest, Identity(key.name, tuple(key.models)))
+            self._identities[digest] = (digest, Identity(key.name, tuple(key.models), key.manage))
 
     def __repr__(self) -> str:
         return f"<KeyRing of {len(self._identities)}>"
 
     def identify(self, headers: dict[bytes, bytes]) -> Identity:
         if not self._identities:
-            return ANONYMOUS
+            return EVERYBODY
         key = _presented(headers)
         if not key:
             raise InvalidKey(MISSING)

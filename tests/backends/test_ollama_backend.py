@@ -9,6 +9,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from ghostllm import jsonx
+from ghostllm.api.ollama import door
 from ghostllm.backends.ollama import OllamaBackend
 from ghostllm.errors import (
     ContextLengthExceeded,
@@ -19,7 +20,7 @@ from ghostllm.errors import (
     UpstreamCut,
     UpstreamProtocolError,
 )
-from ghostllm.message import Call, Usage
+from ghostllm.message import Call, Parameters, Passage, Usage
 
 END = (
     b'{"model":"llama3.2","created_at":"2026-11-22T23:32:13Z","message":{"role":"assistant","content":""},'
@@ -302,3 +303,119 @@ def test_a_server_without_models_has_none():
 def test_lists_that_are_none_are_protocol_errors(body):
     with pytest.raises(UpstreamProtocolError):
         backend().inventory(body)
+
+
+def test_a_model_keeps_what_the_server_said_of_it():
+    llama, nomic = backend().inventory(TAGS)
+    assert llama.details == jsonx.loads(TAGS)["models"][0]
+    assert nomic.details == {"name": "nomic-embed-text:latest", "details": None, "modified_at": "never"}
+    assert len({llama, nomic}) == 2
+
+
+# --- calls of Ollama's own dialect
+
+NATIVE = (
+    b' {"messages": [{"role":"user","content":"hi"}], "model":"alias" , "options":{"num_ctx":9},"new":[1.0]}'
+)
+
+
+def native(operation, body, parameters=None):
+    asked = door.read_call(operation, body)
+    asked.parameters = parameters
+    request, answer = backend().prepare(asked, "llama3.2", {})
+    return request, b"".join(request.body), answer
+
+
+def test_a_native_call_goes_as_the_client_wrote_it_but_for_the_model():
+    request, body, answer = native("ollama_chat", NATIVE)
+    assert (request.method, request.path) == ("POST", "/api/chat")
+    assert body == NATIVE.replace(b'"alias"', b'"llama3.2"')
+    assert (b"accept", b"application/x-ndjson") in request.headers
+    out = answer.feed(TEXT) + answer.feed(END) + answer.finish()
+    assert out == (TEXT + END).replace(b'"llama3.2"', b'"alias"')
+    assert answer.usage == Usage(26, 3) and answer.complete
+
+
+def test_a_native_call_for_the_servers_own_name_is_the_same_bytes():
+    asked = door.read_call("ollama_chat", NATIVE)
+    request, _ = backend().prepare(asked, "alias", {})
+    assert request.body == [NATIVE]
+
+
+@pytest.mark.parametrize(
+    ("operation", "members", "path", "answered"),
+    [
+        (
+            "ollama_generate",
+            {"prompt": "x", "stream": False, "template": "y", "context": [1]},
+            "/api/generate",
+            b'{"model":"alias","response":"z","done":true}',
+        ),
+        ("ollama_generate", {"prompt": "x", "raw": True, "stream": False}, "/api/generate",
+         b'{"model":"alias","response":"z","done":true}'),
+        ("ollama_chat", {"messages": [], "keep_alive": 0}, "/api/chat",
+         b'{"model":"alias","message":{"role":"assistant","content":""},"done":true,"done_reason":"unload"}'),
+        ("ollama_embed", {"input": ["a"]}, "/api/embed", b'{"model":"alias","embeddings":[[0.5]]}'),
+        ("ollama_embeddings", {"prompt": "a"}, "/api/embeddings", b'{"embedding":[0.5]}'),
+    ],
+)  # fmt: skip
+def test_every_native_path_passes(operation, members, path, answered):
+    request, body, answer = native(operation, jsonx.dumps({"model": "alias", **members}))
+    assert request.path == path
+    assert jsonx.loads(body) == {"model": "llama3.2", **members}
+    assert (b"accept", b"application/json") in request.headers
+    assert answer.whole(answered.replace(b'"alias"', b'"llama3.2"')) == answered
+    assert answer.complete
+
+
+def test_configured_parameters_are_laid_under_and_over_a_native_call():
+    parameters = Parameters(
+        {"temperature": 0.1, "num_ctx": 1, "keep_alive": -1, "max_tokens": 7}, {"seed": 3, "truncate": False}
+    )
+    _, body, _ = native("ollama_chat", NATIVE, parameters)
+    assert jsonx.loads(body) == {
+        "model": "llama3.2",
+        "messages": MESSAGES,
+        "options": {"temperature": 0.1, "num_ctx": 9, "num_predict": 7, "seed": 3},
+        "keep_alive": -1,
+        "truncate": False,
+        "new": [1.0],
+    }
+    embed = b'{"model":"alias","input":"a","keep_alive":"1m"}'
+    _, body, _ = native("ollama_embed", embed, Parameters({"keep_alive": -1}, {"dimensions": 2}))
+    assert jsonx.loads(body) == {"model": "llama3.2", "input": "a", "keep_alive": "1m", "dimensions": 2}
+
+
+def test_a_parameter_that_ollama_has_not_is_refused():
+    with pytest.raises(UnsupportedParameter) as caught:
+        native("ollama_chat", NATIVE, Parameters({}, {"logit_bias": {"1": 1}}))
+    assert caught.value.param == "logit_bias"
+
+
+def managed(method, path, **fields):
+    body = jsonx.dumps(fields)
+    model = fields.get("model") or fields.get("source") or fields["name"]
+    call = Passage("ollama", "passage", model, body, fields, method=method, path=path)
+    request, _ = backend().prepare(call, model.upper(), {})
+    assert (request.method, request.path) == (method, path)
+    assert (b"content-type", b"application/json") in request.headers
+    return jsonx.loads(b"".join(request.body))
+
+
+def test_models_are_managed_under_the_servers_names():
+    assert managed("POST", "/api/pull", model="m", stream=False) == {"model": "M", "stream": False}
+    assert managed("DELETE", "/api/delete", name="m") == {"model": "M"}
+    copy = managed("POST", "/api/copy", source="a", destination="b")
+    assert copy == {"source": "A", "destination": "b"}
+
+
+def test_a_model_is_asked_about():
+    request = backend().show_request("m", verbose=True)
+    assert (request.method, request.path) == ("POST", "/api/show")
+    assert jsonx.loads(b"".join(request.body)) == {"model": "m", "verbose": True}
+
+
+def test_the_models_in_memory_are_asked_for():
+    request = backend(api_key="s3cret").ps_request()
+    assert (request.method, request.path, request.body) == ("GET", "/api/ps", [])
+    assert (b"authorization", b"Bearer s3cret") in request.headers

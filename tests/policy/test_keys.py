@@ -6,7 +6,7 @@ import pytest
 
 from ghostllm.config.schema import KeyConfig, Secret
 from ghostllm.errors import InvalidKey
-from ghostllm.message import ANONYMOUS
+from ghostllm.message import Identity
 from ghostllm.policy.keys import KeyRing
 
 HASHED = hashlib.sha256(b"gk_hashed").hexdigest()
@@ -51,7 +51,7 @@ def test_basic_credentials_are_no_key():
 
 
 def test_without_keys_everybody_is_anonymous():
-    assert KeyRing([]).identify({}) is ANONYMOUS
+    assert KeyRing([]).identify({}) == Identity("anonymous", (), manage=True)
 
 
 def test_a_ring_shows_no_key():

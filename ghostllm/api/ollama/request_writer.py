@@ -27,7 +27,9 @@ from ghostllm.api.canonical import (
 )
 from ghostllm.api.json_schema import inline, narrow
 from ghostllm.api.ollama.messages import write_messages
+from ghostllm.api.openai import request_reader, text_reader
 from ghostllm.errors import RequestError, UnsupportedParameter, UnsupportedValue
+from ghostllm.message import Call, Parameters
 
 IGNORED = {
     "user": "a label for the provider's abuse checks",
@@ -152,6 +154,41 @@ def embed_request(embeddings: Embeddings, model: str) -> OllamaRequest:
     if options:
         body["options"] = options
     return OllamaRequest("/api/embed", body)
+
+
+def changes(parameters: Parameters | None, call: Call) -> dict[str, Any]:
+    """The members to set in a request of Ollama's own for the parameters of its model: these are named as
+    OpenAI names them, and most are options here, which stand each for itself.
+
+    Raises UnsupportedParameter, UnsupportedValue, RequestError for a parameter that Ollama has not.
+    """
+    if parameters is None:
+        return {}
+    embeds = call.operation == "embeddings"
+    defaults, forced = _renamed(parameters.defaults, embeds), _renamed(parameters.forced, embeds)
+    wanted = {name: value for name, value in defaults.items() if call.fields.get(name) is None}
+    wanted.update(forced)
+    if "options" in defaults or "options" in forced:
+        levels = (defaults.get("options"), call.fields.get("options"), forced.get("options"))
+        wanted["options"] = {
+            name: value for level in levels if isinstance(level, dict) for name, value in level.items()
+        }
+    return wanted
+
+
+def _renamed(members: Mapping[str, Any], embeds: bool) -> dict[str, Any]:
+    """Without `truncate` and `shift` where the parameters do not speak of them: what the client gets of an
+    Ollama server is what it would do by itself.
+    """
+    if not members:
+        return {}
+    if embeds:
+        written = embed_request(text_reader.read_embeddings({"model": ".", "input": ".", **members}), "").body
+    else:
+        said = {"model": ".", "messages": [{"role": "user", "content": "."}], **members}
+        written = chat_request(request_reader.read_request(said), "").body
+    left_out = {"model", "messages", "input", "stream", *({"truncate", "shift"} - set(members))}
+    return {name: value for name, value in written.items() if name not in left_out}
 
 
 # --- parameters

@@ -1,0 +1,182 @@
+"""Ollama's own API: generations, the models as its clients see them, the management of an Ollama behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ghostllm.api.calls import read_object
+from ghostllm.api.ollama import door, listing
+from ghostllm.errors import Forbidden, ModelNotFound, RequestError, UpstreamError
+from ghostllm.gateway.generate import Generator, body_of
+from ghostllm.gateway.generation import Generation
+from ghostllm.gateway.passage import PassageGeneration
+from ghostllm.gateway.snapshot import Snapshot
+from ghostllm.message import Exchange, Passage, Request
+from ghostllm.net.fetch import fetch_by
+from ghostllm.ports import ModelInfo, ModelServer, Responder, Work
+from ghostllm.routing.catalog import Model, Target, allowed
+from ghostllm.routing.upstream import Upstream
+
+LOOK_SECONDS = 5.0  # to ask a backend about a model
+
+
+@dataclass(slots=True, frozen=True)
+class Ollama:
+    """Handles the routes of the API."""
+
+    generator: Generator
+
+    def generate(
+        self, snapshot: Snapshot, operation: str, exchange: Exchange, responder: Responder
+    ) -> Generation | None:
+        """Raises GhostError for the client."""
+        body = body_of(exchange.request, snapshot.config.server.limits.body_bytes)
+        call = exchange.call = door.read_call(operation, body)
+        received = exchange.received
+        call.elapsed = lambda: time.monotonic() - received
+        if door.asks_nothing(call):
+            model = _model(snapshot, exchange, call.model)
+            if not _is_ollama(snapshot.upstreams[model.targets[0].backend]):
+                answer = door.load_answer(call, int(time.time()))
+                assert answer is not None
+                _answer(exchange, responder, answer)
+                return None
+        generation = Generation(self.generator, snapshot, door, exchange, responder)
+        generation.start()
+        return generation
+
+    # --- the models
+
+    def tags(self, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> None:
+        visible = snapshot.catalog().visible(exchange.identity)
+        _answer(exchange, responder, listing.render_tags((model.name, model.info) for model in visible))
+
+    def show(self, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Work | None:
+        name, fields = door.read_model(_json(snapshot, exchange.request))
+        model = _model(snapshot, exchange, name)
+        target = model.targets[0]
+        upstream = snapshot.upstreams[target.backend]
+        if not _is_ollama(upstream):
+            _answer(exchange, responder, listing.render_show(name, model.info))
+            return None
+        verbose = fields.get("verbose") is True
+        return responder.run(_show(upstream, target.model, verbose, exchange, responder))
+
+    def ps(self, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Work:
+        return responder.run(_ps(snapshot, exchange, responder))
+
+    # --- for keys that may manage models
+
+    def manage(self, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Generation:
+        """`pull`, `delete` and `copy` go to an Ollama behind. Raises GhostError for the client."""
+        request = exchange.request
+        if not exchange.identity.manage:
+            raise Forbidden(f"key {exchange.identity.key!r} may not manage models")
+        body = _json(snapshot, request)
+        if request.path == "/api/copy":
+            name, fields = _source(body)
+        else:
+            name, fields = door.read_model(body)
+        exchange.call = Passage(
+            "ollama", "passage", name, body, fields, method=request.method, path=request.path,
+            content_type=b"application/json",
+        )  # fmt: skip
+        managing = Managing(self.generator, snapshot, door, exchange, responder)
+        managing.start()
+        return managing
+
+
+class Managing(PassageGeneration):
+    """A request about a model that changes what its server has."""
+
+    __slots__ = ()
+
+    def start(self) -> None:
+        """Of a model that is there, at its own server; a new one comes to the first that can have it."""
+        model = self._snapshot.catalog().find(self._call.model)
+        if model is None:
+            name = self._call.model
+            every = tuple(Target(upstream, name) for upstream in self._snapshot.upstreams)
+            model = Model(name, every, "failover")
+        self._plan(model)
+
+    def _succeed(self) -> None:
+        super()._succeed()
+        self._responder.run(self._refresh())
+
+    async def _refresh(self) -> None:
+        await self._snapshot.refresh()
+
+
+async def _show(
+    upstream: Upstream, model: str, verbose: bool, exchange: Exchange, responder: Responder
+) -> None:
+    assert isinstance(upstream.translator, ModelServer)
+    request = upstream.translator.show_request(model, verbose=verbose)
+    found = await fetch_by(await upstream.ready(), request, seconds=LOOK_SECONDS)
+    if found.status != 200:
+        raise upstream.translator.failure(found.status, found.headers, found.body)
+    _answer(exchange, responder, found.body)
+
+
+async def _ps(snapshot: Snapshot, exchange: Exchange, responder: Responder) -> None:
+    """An Ollama says what it has in memory; of other servers every model is."""
+    loaded: dict[str, Mapping[str, Mapping[str, Any]]] = {}
+    for name, upstream in snapshot.upstreams.items():
+        if isinstance(upstream.translator, ModelServer) and not upstream.asleep:
+            try:
+                found = await fetch_by(
+                    upstream.client, upstream.translator.ps_request(), seconds=LOOK_SECONDS
+                )
+                loaded[name] = listing.read_entries(found.body, f"backend {name!r}")
+            except UpstreamError:
+                loaded[name] = {}  # it has nothing in memory that could be used now
+    entries: list[tuple[str, ModelInfo | None, Mapping[str, Any] | None]] = []
+    for model in snapshot.catalog().visible(exchange.identity):
+        target = model.targets[0]
+        if target.backend not in loaded:
+            entries.append((model.name, model.info, None))
+        elif (own := loaded[target.backend].get(target.model)) is not None:
+            entries.append((model.name, model.info, own))
+    _answer(exchange, responder, listing.render_ps(entries))
+
+
+def version(exchange: Exchange, responder: Responder) -> None:
+    _answer(exchange, responder, listing.render_version())
+
+
+def root(exchange: Exchange, responder: Responder) -> None:
+    exchange.outcome = "ok"
+    responder.respond(200, listing.ROOT_HEADERS, listing.ROOT)
+
+
+def _is_ollama(upstream: Upstream) -> bool:
+    return isinstance(upstream.translator, ModelServer)
+
+
+def _model(snapshot: Snapshot, exchange: Exchange, name: str) -> Model:
+    model = snapshot.catalog().find(name)
+    if model is None or not allowed(exchange.identity, model.name):
+        raise ModelNotFound(f"model {name!r} not found", param="model")
+    return model
+
+
+def _json(snapshot: Snapshot, request: Request) -> bytes | bytearray:
+    return body_of(request, snapshot.config.server.limits.body_bytes)
+
+
+def _source(body: bytes | bytearray) -> tuple[str, dict[str, Any]]:
+    """The model that is to be copied."""
+    fields = read_object(body)
+    for name in ("source", "destination"):
+        if not isinstance(fields.get(name), str) or not fields[name]:
+            raise RequestError(f"{name} must be the name of a model", param=name)
+    return fields["source"], fields
+
+
+def _answer(exchange: Exchange, responder: Responder, body: bytes) -> None:
+    exchange.outcome = "ok"
+    responder.respond(200, door.WHOLE_HEADERS, body)

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ghostllm.api.calls import read_object
 from ghostllm.api.ollama import door, listing
-from ghostllm.errors import Forbidden, ModelNotFound, RequestError, UpstreamError
+from ghostllm.errors import Forbidden, ModelNotFound, UpstreamError
 from ghostllm.gateway.generate import Generator, body_of
 from ghostllm.gateway.generation import Generation
 from ghostllm.gateway.passage import PassageGeneration
@@ -77,7 +76,8 @@ class Ollama:
             raise Forbidden(f"key {exchange.identity.key!r} may not manage models")
         body = _json(snapshot, request)
         if request.path == "/api/copy":
-            name, fields = _source(body)
+            name, destination = door.read_copy(body)
+            fields = {"source": name, "destination": destination}
         else:
             name, fields = door.read_model(body)
         exchange.call = Passage(
@@ -166,15 +166,6 @@ def _model(snapshot: Snapshot, exchange: Exchange, name: str) -> Model:
 
 def _json(snapshot: Snapshot, request: Request) -> bytes | bytearray:
     return body_of(request, snapshot.config.server.limits.body_bytes)
-
-
-def _source(body: bytes | bytearray) -> tuple[str, dict[str, Any]]:
-    """The model that is to be copied."""
-    fields = read_object(body)
-    for name in ("source", "destination"):
-        if not isinstance(fields.get(name), str) or not fields[name]:
-            raise RequestError(f"{name} must be the name of a model", param=name)
-    return fields["source"], fields
 
 
 def _answer(exchange: Exchange, responder: Responder, body: bytes) -> None:

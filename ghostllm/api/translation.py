@@ -63,11 +63,14 @@ class Writer(Protocol):
 
 
 class Translation:
-    """A `ports.Answer` between two dialects."""
+    """A `ports.Answer` between two dialects. check: raises UpstreamError for a whole answer that is not what
+    was asked for.
+    """
 
-    __slots__ = ("_reader", "_write", "_writer", "committed", "complete", "usage")
+    __slots__ = ("_check", "_reader", "_write", "_writer", "committed", "complete", "usage")
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    def __init__(self, reader: Reader, writer: Writer, check: Callable[[Answer], None] | None = None) -> None:
+        self._check = check
         self._reader = reader
         self._writer = writer
         self._write = writer.event
@@ -86,9 +89,11 @@ class Translation:
         return self._written(self._reader.finish()) + self._writer.end()
 
     def whole(self, body: bytes) -> bytes:
-        fold = Fold(self._reader.whole(body))
+        answer = Fold(self._reader.whole(body)).answer()
+        if self._check is not None:
+            self._check(answer)
         self.committed = self.complete = True
-        return self._writer.whole(fold.answer())
+        return self._writer.whole(answer)
 
     def broken(self, error: GhostError) -> bytes:
         return self._writer.error(error)

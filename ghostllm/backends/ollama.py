@@ -18,6 +18,7 @@ from ghostllm.api.ollama.answer_reader import AnswerReader, Malformed, read_embe
 from ghostllm.api.ollama.listing import read_entries
 from ghostllm.api.ollama.passthrough import EmbedPassThrough, LinesPassThrough
 from ghostllm.api.raw import RawAnswer
+from ghostllm.api.schema_check import check_for
 from ghostllm.api.splice import edit
 from ghostllm.api.translation import Translation
 from ghostllm.backends.openai import retry_after
@@ -87,13 +88,15 @@ class OllamaBackend:
         if isinstance(asked, Embeddings):
             request = request_writer.embed_request(asked, model)
             return self._post(request), EmbeddingsAnswer(call, asked, self._label)
+        check = None
         if isinstance(asked, Conversation):
             request = request_writer.chat_request(asked, model)
+            check = check_for(asked, self._label)
         else:
             request = request_writer.generate_request(asked, model)
         reader = AnswerReader(request, lambda: self._mint("call_"), self._event_limit, self._label)
         writer = dialect.writer(call, int(self._clock()), self._mint)
-        return self._post(request), Translation(reader, writer)
+        return self._post(request), Translation(reader, writer, check)
 
     def _post(self, request: request_writer.OllamaRequest) -> UpstreamRequest:
         headers = self._stream_headers if request.body.get("stream") else self._whole_headers

@@ -44,6 +44,7 @@ def test_images_and_schema(gateway: Gateway, fakes: Fakes) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
     content = [{"type": "text", "text": "What?"},
                {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}]  # fmt: skip
+    fakes.ollama.script({"tokens": ['{"a":"b"}']})
     body = sent(
         gateway, fakes, messages=[{"role": "user", "content": content}],
         response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
@@ -115,3 +116,21 @@ def test_completions_and_embeddings_use_the_native_routes(gateway: Gateway, fake
     assert gateway.ask("POST", "/v1/embeddings", {"model": "ollama", "input": ["a"]}).status == 200
     assert [call.target for call in fakes.ollama.calls] == ["/api/generate", "/api/embed"]
     assert fakes.ollama.call(1).json()["input"] in (["a"], "a")
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
+
+
+def test_an_answer_outside_its_schema_is_asked_for_again(gateway: Gateway, fakes: Fakes) -> None:
+    fakes.ollama.script({"tokens": ["Sure, here"]}, {"tokens": ['{"a":', "1}"]})
+    answer = gateway.chat("ollama", response_format=FORMAT)
+    assert (answer.status, answer.json()["choices"][0]["message"]["content"]) == (200, '{"a":1}')
+    assert gateway.record(answer.headers["x-request-id"])["attempts"] == 2
+
+
+def test_asking_again_has_an_end(gateway: Gateway, fakes: Fakes) -> None:
+    fakes.ollama.script({"tokens": ['{"a":"x"}'], "times": None})
+    answer = gateway.chat("ollama", response_format=FORMAT)
+    assert answer.status == 502 and "a is not of type integer" in answer.error["message"]
+    assert len(fakes.ollama.calls) == 3  # routing.attempts

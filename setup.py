@@ -14,9 +14,9 @@ PATH = (
     "message", "wire/*", "net/client", "net/connection", "net/outbox", "net/pool", "net/responder",
     "net/upstream", "api/splice", "api/calls", "api/translation", "api/canonical", "api/openai/door",
     "api/openai/errors", "api/openai/events", "api/openai/frame", "api/openai/passthrough",
-    "api/openai/reasoning", "api/openai/usage", "backends/openai", "gateway/*", "observe/access",
-    "observe/exposition", "observe/metrics", "observe/observer", "observe/render", "observe/sink",
-    "policy/keys", "routing/catalog", "routing/upstream",
+    "api/openai/reasoning", "api/openai/usage", "api/responses/door", "backends/openai", "gateway/*",
+    "observe/access", "observe/exposition", "observe/metrics", "observe/observer", "observe/render",
+    "observe/sink", "policy/keys", "routing/catalog", "routing/upstream",
 )  # fmt: skip
 """A class here and its subclasses are compiled together or not at all."""
 

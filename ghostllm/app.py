@@ -191,6 +191,8 @@ class App:
             KeyRing(self._config.keys),
             catalog=lambda: self._catalog,
             refresh=self._inventory.refresh_soon,
+            body_bytes=self._config.server.limits.body_bytes,
+            answer_bytes=self._config.server.limits.answer_bytes,
         )
 
     def _rebuild(self, known: Mapping[str, Sequence[ModelInfo]]) -> None:

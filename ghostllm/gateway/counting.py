@@ -36,7 +36,7 @@ def begin(
     generator: Generator, snapshot: Snapshot, door: CountingDoor, exchange: Exchange, responder: Responder
 ) -> Generation:
     """Raises GhostError for the client."""
-    body = body_of(exchange.request, snapshot.config.server.limits.body_bytes)
+    body = body_of(exchange.request, snapshot.body_bytes)
     exchange.call = door.read_call("count_tokens", body)
     counting = Counting(generator, snapshot, door, exchange, responder)
     counting.door = door

@@ -27,7 +27,7 @@ class Generator:
         self, snapshot: Snapshot, door: Door, operation: str, exchange: Exchange, responder: Responder
     ) -> Generation:
         """Raises GhostError for the client."""
-        body = body_of(exchange.request, snapshot.config.server.limits.body_bytes)
+        body = body_of(exchange.request, snapshot.body_bytes)
         exchange.call = door.read_call(operation, body)
         generation = Generation(self, snapshot, door, exchange, responder)
         generation.start()

@@ -262,11 +262,11 @@ class Generation:
         elif self._mode is Mode.HOLD:
             out = self._answer.feed(data)
             if out:
-                self._keep(out, self._snapshot.config.server.limits.answer_bytes)
+                self._keep(out, self._snapshot.answer_bytes)
             if self._answer.committed:
                 self._commit()
         elif self._mode is Mode.WHOLE:
-            self._keep(data, self._snapshot.config.server.limits.answer_bytes)
+            self._keep(data, self._snapshot.answer_bytes)
         else:
             self._keep(data, ERROR_BODY_LIMIT)
 
@@ -329,7 +329,7 @@ class Generation:
     def _deliver(self, body: bytes) -> None:
         encoding = self._head.headers.get(b"content-encoding")
         if encoding is not None:
-            limit = self._snapshot.config.server.limits.answer_bytes
+            limit = self._snapshot.answer_bytes
             body = _decoded(body, encoding, limit, self._attempt.backend)
         out = self._answer.whole(body)
         self._exchange.committed = time.monotonic()

@@ -32,7 +32,7 @@ class Ollama:
         self, snapshot: Snapshot, operation: str, exchange: Exchange, responder: Responder
     ) -> Generation | None:
         """Raises GhostError for the client."""
-        body = body_of(exchange.request, snapshot.config.server.limits.body_bytes)
+        body = body_of(exchange.request, snapshot.body_bytes)
         call = exchange.call = door.read_call(operation, body)
         received = exchange.received
         call.elapsed = lambda: time.monotonic() - received
@@ -165,7 +165,7 @@ def _model(snapshot: Snapshot, exchange: Exchange, name: str) -> Model:
 
 
 def _json(snapshot: Snapshot, request: Request) -> bytes | bytearray:
-    return body_of(request, snapshot.config.server.limits.body_bytes)
+    return body_of(request, snapshot.body_bytes)
 
 
 def _answer(exchange: Exchange, responder: Responder, body: bytes) -> None:

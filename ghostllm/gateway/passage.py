@@ -32,7 +32,7 @@ def begin(generator: Generator, snapshot: Snapshot, exchange: Exchange, responde
     request = exchange.request
     if _SOUND_PATH.fullmatch(request.path) is None:  # a backend must not be led elsewhere by `..` or `%2F`
         raise NotFound(f"no such path: {request.path[:200]}")
-    body = decoded_body(request, snapshot.config.server.limits.body_bytes)
+    body = decoded_body(request, snapshot.body_bytes)
     exchange.call = _read(request, body)
     generation = PassageGeneration(generator, snapshot, DOORS["openai"], exchange, responder)
     generation.start()

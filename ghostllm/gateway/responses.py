@@ -33,7 +33,7 @@ class Responses:
 
     def create(self, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Generation:
         """Raises GhostError for the client."""
-        body = body_of(exchange.request, snapshot.config.server.limits.body_bytes)
+        body = body_of(exchange.request, snapshot.body_bytes)
         exchange.call = door.read_call("responses", body)
         generation = ResponsesGeneration(self._generator, snapshot, door, exchange, responder)
         generation.store = self._store
@@ -41,7 +41,7 @@ class Responses:
         return generation
 
     def count(self, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Generation:
-        body = body_of(exchange.request, snapshot.config.server.limits.body_bytes)
+        body = body_of(exchange.request, snapshot.body_bytes)
         exchange.call = door.read_call("input_tokens", body)
         generation = ResponsesCounting(self._generator, snapshot, door, exchange, responder)
         generation.door = door

@@ -20,7 +20,7 @@ from ghostllm.routing.upstream import Upstream
 @dataclass(slots=True, frozen=True)
 class Snapshot:
     """catalog: gives the newest one. refresh: asks the backends for their models, for a name that nobody
-    knows.
+    knows. body_bytes, answer_bytes: the limits of the configuration that every call is held to.
     """
 
     config: Config
@@ -28,6 +28,8 @@ class Snapshot:
     authenticator: Authenticator
     catalog: Callable[[], Catalog]
     refresh: Callable[[], Awaitable[None]]
+    body_bytes: int
+    answer_bytes: int
     _limits: dict[tuple[str, str, bool], TimeLimits] = field(default_factory=dict)
 
     def limits(self, upstream: Upstream, model: Model, *, stream: bool) -> TimeLimits:

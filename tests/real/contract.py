@@ -14,6 +14,7 @@ import openai
 import pytest
 
 from tests.fakes.gateway import Gateway
+from tests.real import doors
 
 ASK = [{"role": "user", "content": "Name three colours."}]
 SUM = [{"role": "user", "content": "What is 2+2?"}]
@@ -52,6 +53,13 @@ def text_of(chunks: list[Any]) -> str:
 
 
 class Contract:
+    def test_every_door_gives_the_same_answer(self, real: Real) -> None:
+        said = {door: doors.whole(real.gateway, door, real.model) for door in doors.DOORS}
+        assert len(set(said.values())) == 1, said
+        text, tokens = said["openai"]
+        assert text and 0 < tokens <= doors.LIMIT
+        assert {doors.streamed(real.gateway, door, real.model) for door in doors.DOORS} == {text}
+
     def test_chat(self, real: Real) -> None:
         answer = real.chat(messages=SUM, max_tokens=40)
         assert answer.object == "chat.completion" and answer.model == real.model

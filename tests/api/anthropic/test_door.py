@@ -84,8 +84,11 @@ def test_what_is_wrong_is_named(body, param, words):
     st.sampled_from(sorted(door.OPERATIONS)), st.binary(max_size=60) | st.text(max_size=40).map(str.encode)
 )
 def test_no_body_breaks_the_reader(operation, body):
-    with pytest.raises(errors.RequestError):
-        door.read_call(operation, body)
+    try:
+        call = door.read_call(operation, body)
+    except errors.RequestError:
+        return
+    assert call.model and call.body == body
 
 
 def test_the_writer_gets_an_id_of_the_dialect():

@@ -90,8 +90,11 @@ def test_what_is_wrong_is_named(operation, members, param, words):
 
 @given(st.sampled_from(sorted(door.FORMS)), st.binary(max_size=60) | st.text(max_size=40).map(str.encode))
 def test_no_body_breaks_the_reader(operation, body):
-    with pytest.raises(errors.RequestError):
-        door.read_call(operation, body)
+    try:
+        call = door.read_call(operation, body)
+    except errors.RequestError:
+        return
+    assert call.model and call.body == body
 
 
 # --- loading

@@ -107,8 +107,11 @@ def test_what_is_wrong_is_named(operation, body, param, words):
 @settings(deadline=None)
 @given(st.binary(max_size=60) | st.text(max_size=40).map(str.encode))
 def test_no_body_breaks_the_reader(body):
-    with pytest.raises(errors.RequestError):
-        openai.read_call("chat", body)
+    try:
+        call = openai.read_call("chat", body)
+    except errors.RequestError:
+        return
+    assert call.model and call.body == body
 
 
 @pytest.mark.parametrize(

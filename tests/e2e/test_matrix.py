@@ -147,7 +147,7 @@ def test_cancel(gateway: Gateway, fakes: Fakes, door: str, kind: str, stream: bo
 
 
 def table() -> str:
-    """The README's: a column for each backend, a row for each scenario; how many doors pass, or the status."""
+    """The README's: a column for each backend, a row for each scenario; doors that pass, or the status."""
     lines = ["| | " + " | ".join(BACKENDS) + " |", "|---|" + "---|" * len(BACKENDS)]
     for name in [*SCENARIOS, "cancel"]:
         doors = [door for door in DOORS if (door, name) not in NOT_ASKED]

@@ -65,6 +65,8 @@ class Frame:
         """The text of an event; None if it does not fit, or if reading it is better left to the parser."""
         start = self._start
         end = data.find(b'"', start)
+        if end < 0:
+            return None
         raw = data[start:end]
         if data != self._head + raw + self._foot and not (self._close and self.pass_on(data)):
             return None

@@ -31,8 +31,8 @@ SETTLE = 15.0
 """Seconds that the gateway may take to be idle: the backends' first-token limit is within."""
 SLOPE_LIMIT = 1.0  # MB a minute, over the second half
 GROWTH_LIMIT = 3.0
-"""MB in all over the same time. Less is the allocator's up and down. So three minutes find what leaves 200 bytes
-a scenario behind, half an hour 20.
+"""MB in all over the same time. Less is the allocator's up and down. So three minutes find what leaves 200
+bytes a scenario behind, half an hour 20.
 """
 PLAIN_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072"}
 """Large blocks go back to the system when they are freed (mallopt(3)). Left alone, glibc's limits follow the

@@ -67,7 +67,7 @@ def test_what_grows_to_the_end_leaks(curve: object, leaks: bool) -> None:
 
 
 def test_little_in_a_short_time_is_no_leak() -> None:
-    assert soak.grown([(second, 50 + second / 15) for second in range(100)])[1] is None
+    assert soak.grown([(second, 50 + second / 30) for second in range(100)])[1] is None
     assert soak.grown([(second, 50 + second) for second in range(60)])[1] is None
 
 

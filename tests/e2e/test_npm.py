@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import subprocess
@@ -23,12 +24,15 @@ def package() -> Path:
     """A folder that has the npm package `openai`, installed once."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("no node and npm here")
-    if not (FOLDER / "node_modules" / "openai").is_dir():
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(FOLDER), "openai"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=50)
-        if done.returncode:
-            pytest.skip(f"npm cannot install openai: {(done.stdout + done.stderr).strip()[-200:]}")
+    FOLDER.parent.mkdir(exist_ok=True)
+    with (FOLDER.parent / "npm.lock").open("w") as lock:  # several runs may be on their way
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (FOLDER / "installed").exists():
+            command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(FOLDER)]
+            done = subprocess.run([*command, "openai"], capture_output=True, text=True, timeout=50)
+            if done.returncode:
+                pytest.skip(f"npm cannot install openai: {(done.stdout + done.stderr).strip()[-200:]}")
+            (FOLDER / "installed").touch()
     return FOLDER
 
 

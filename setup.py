@@ -13,10 +13,17 @@ from setuptools import setup
 PATH = (
     "message", "wire/*", "net/client", "net/connection", "net/outbox", "net/pool", "net/responder",
     "net/upstream", "api/splice", "api/calls", "api/translation", "api/canonical", "api/openai/door",
-    "api/openai/errors", "api/openai/events", "api/openai/frame", "api/openai/passthrough",
-    "api/openai/reasoning", "api/openai/usage", "api/responses/door", "backends/openai", "gateway/*",
-    "observe/access", "observe/exposition", "observe/metrics", "observe/observer", "observe/render",
-    "observe/sink", "policy/keys", "routing/catalog", "routing/upstream",
+    "api/openai/errors", "api/openai/events", "api/openai/frame", "api/openai/kept",
+    "api/openai/passthrough", "api/openai/reasoning", "api/openai/usage", "api/responses/door",
+    "backends/openai", "gateway/*", "observe/access", "observe/exposition", "observe/metrics",
+    "observe/observer", "observe/render", "observe/recorder", "observe/sink", "observe/timeline",
+    "policy/anonymous", "policy/authenticator", "policy/grants", "policy/keyhash", "policy/keys",
+    "policy/principal", "policy/roles", "policy/tokens",
+    "routing/admission", "routing/backlog", "routing/balance", "routing/breaker",
+    "routing/catalog", "routing/failover", "routing/gate", "routing/health", "routing/latency",
+    "routing/lease", "routing/ledger", "routing/plan", "routing/prefix", "routing/retry_budget",
+    "routing/router", "routing/screening", "routing/smart", "routing/state", "routing/sticky",
+    "routing/upstream",
 )  # fmt: skip
 """A class here and its subclasses are compiled together or not at all."""
 

@@ -73,7 +73,7 @@ def run(rows: list[Row], seconds: float, repeats: int) -> int:
 
 
 def main() -> int:
-    from bench import micro_observe, micro_path
+    from bench import micro_observe, micro_path, micro_routing
 
     parser = argparse.ArgumentParser(prog="python -m bench.micro", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("words", nargs="*", metavar="WORD", help="only rows with one of these in their names")
@@ -82,7 +82,7 @@ def main() -> int:
     args = parser.parse_args()
     rows = [
         one
-        for one in (*micro_path.ROWS, *micro_observe.ROWS)
+        for one in (*micro_path.ROWS, *micro_routing.ROWS, *micro_observe.ROWS)
         if not args.words or any(word in one.name for word in args.words)
     ]
     if not rows:

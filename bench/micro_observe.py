@@ -30,7 +30,7 @@ def answered() -> Exchange:
     exchange.route, exchange.status, exchange.outcome, exchange.backend = "chat", 200, "ok", "local"
     exchange.identity = Identity("team-a")
     exchange.call = Call("openai", "chat", "smollm2-135m-instruct", b"{}", {}, True)
-    exchange.attempts = [Attempt("local", "smollm2-135m-instruct", 100.0, 200, "ok")]
+    exchange.attempts = [Attempt("local", "smollm2-135m-instruct", 100.0, status=200, outcome="ok")]
     exchange.usage = Usage(123, 45, 0)
     exchange.committed, exchange.finished, exchange.bytes_out = 100.05, 100.8, 12_345
     return exchange

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -109,26 +108,6 @@ def read_call() -> Timed:
     return lambda: door.read_call("chat", text)
 
 
-@ROWS("routing: model and order of three targets", budget=2.0)
-def plan() -> Timed:
-    from ghostllm.message import Identity
-    from ghostllm.routing.balance import Rotation, order
-    from ghostllm.routing.catalog import Catalog, Model, Target, allowed
-
-    targets = tuple(Target(f"b{n}", "bench") for n in range(3))
-    catalog = Catalog({"bench": Model("bench", targets, "least_requests")})
-    identity, rotation, chance = Identity("bench", ("bench*",)), Rotation(), random.Random(1)
-
-    def find() -> object:
-        model = catalog.find("bench")
-        assert model is not None and allowed(identity, model.name)
-        return order(
-            model.balance, model.name, model.targets, load=lambda name: 3, rotation=rotation, chance=chance
-        )
-
-    return find
-
-
 @ROWS("backends: prepare a chat, passed through", budget=3.0)
 def prepare_unchanged() -> Timed:
     backend, call = openai_backend(), chat()
@@ -207,9 +186,10 @@ def whole_answer() -> Timed:
     return lambda: answer.whole(ANSWER)
 
 
-def begun(*, rename: bool = False) -> PassThrough:
+def begun(*, rename: bool = False, rescue: bool = False) -> PassThrough:
     """A stream that has passed its first token."""
     call = chat(stream=True, model="alias" if rename else "bench")
+    call.rescue = rescue
     _, answer = openai_backend().prepare(call, "bench", {})
     for event in EVENTS[:8]:
         answer.feed(event)
@@ -220,6 +200,17 @@ def begun(*, rename: bool = False) -> PassThrough:
 @ROWS("api: token passed on by its frame", budget=1.0, calls=56)
 def frame() -> Timed:
     answer = begun()
+
+    def feed() -> None:
+        for event in EVENTS[8:]:
+            answer.feed(event)
+
+    return feed
+
+
+@ROWS("api: token passed on by its frame, and kept for a rescue", calls=56)
+def frame_kept() -> Timed:
+    answer = begun(rescue=True)
 
     def feed() -> None:
         for event in EVENTS[8:]:
@@ -254,6 +245,22 @@ def row_of_tokens() -> Timed:
 @ROWS("api: a whole stream of 64 tokens, from first to usage")
 def whole_stream() -> Timed:
     backend, call = openai_backend(), chat(stream=True)
+    last = [line.partition(b"\r\n")[2] for line in END.split(b"\n\n\r\n")[:3]]
+    events = [*EVENTS, *(event + b"\n\n" for event in last)]
+
+    def stream() -> None:
+        _, answer = backend.prepare(call, "bench", {})
+        for event in events:
+            answer.feed(event)
+        answer.finish()
+
+    return stream
+
+
+@ROWS("api: a whole stream of 64 tokens, kept for a rescue")
+def whole_stream_kept() -> Timed:
+    backend, call = openai_backend(), chat(stream=True)
+    call.rescue = True
     last = [line.partition(b"\r\n")[2] for line in END.split(b"\n\n\r\n")[:3]]
     events = [*EVENTS, *(event + b"\n\n" for event in last)]
 

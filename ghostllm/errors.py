@@ -123,6 +123,13 @@ class Overloaded(GhostError):
     code = "overloaded"
 
 
+class QueueFull(GhostError):
+    """More requests wait for a turn than may: asking again later is all that helps."""
+
+    status = 429
+    code = "queue_full"
+
+
 class UpstreamError(GhostError):
     """A backend failed. Before the first content has gone to the client, the next target is tried."""
 
@@ -136,6 +143,20 @@ class UpstreamConnectError(UpstreamError):
     """Refused, unreachable, unresolvable, or the TLS handshake failed: nothing was sent."""
 
     code = "upstream_unreachable"
+
+
+class UpstreamRefused(UpstreamConnectError):
+    """Nothing listens there."""
+
+
+class UpstreamResting(UpstreamError):
+    """The backend has failed so often that it is left alone, and another request is finding out whether it
+    is well again: nothing was sent.
+    """
+
+    status = 503
+    code = "upstream_resting"
+    repeatable = False
 
 
 class UpstreamProtocolError(UpstreamError):
@@ -160,6 +181,15 @@ class UpstreamTimeout(UpstreamError):
     def __init__(self, message: str, *, limit: str) -> None:
         super().__init__(message)
         self.limit = limit
+
+
+class CannotContinue(UpstreamError):
+    """This backend cannot go on with an answer that broke off elsewhere: it knows no way to, or what was said
+    so far cannot be taken up (a tool call half made). No word on its health.
+    """
+
+    code = "upstream_cannot_continue"
+    repeatable = False
 
 
 class UpstreamAnswered(UpstreamError):

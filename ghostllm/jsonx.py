@@ -1,7 +1,8 @@
 """JSON, by orjson where it loads and by the standard library where it does not (a zipapp cannot load native
 modules).
 
-Both give `dumps` -> compact UTF-8 bytes and `loads` <- bytes-like or str. `loads` raises `DecodeError` (a
+Both give `dumps` -> compact UTF-8 bytes, `canonical` -> the same with the members of objects in order, so
+that equal values are equal bytes, and `loads` <- bytes-like or str. `loads` raises `DecodeError` (a
 ValueError) on anything that is not JSON, on invalid UTF-8, on NaN and Infinity, and on nesting too deep to
 parse; its message says where.
 """
@@ -27,12 +28,21 @@ if orjson is not None:
     dumps = orjson.dumps
     loads = orjson.loads
 
+    def canonical(value: Any) -> bytes:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
 else:
     BACKEND = "json"
     _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
     def dumps(value: Any) -> bytes:
         return _encode(value).encode("utf-8", "replace")
+
+    # ASCII: surrogates that stand alone, which this parser takes, must not become one and the same character.
+    _ordered = json.JSONEncoder(separators=(",", ":"), allow_nan=False, sort_keys=True).encode
+
+    def canonical(value: Any) -> bytes:
+        return _ordered(value).encode("ascii")
 
     def _refuse(name: str) -> Any:
         raise DecodeError(f"{name} is not JSON", "", 0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from ghostllm.errors import GhostError
 
@@ -70,12 +70,14 @@ class Usage:
 @dataclass(slots=True, frozen=True)
 class Identity:
     """Who asks. models: patterns (fnmatch) of model names this key may use; empty means all. manage: it may
-    have models pulled, copied and deleted.
+    have models pulled, copied and deleted, and use the admin API. weight, priority: its claim in a queue.
     """
 
     key: str = "anonymous"
     models: tuple[str, ...] = ()
     manage: bool = False
+    weight: float = 1.0
+    priority: int = 0
 
 
 ANONYMOUS = Identity()
@@ -117,6 +119,8 @@ class Call:
     parameters: Parameters | None = None
     form: str = ""
     elapsed: Callable[[], float] | None = None
+    rescue: bool = False
+    """Its answer keeps what it told the client, so that another backend can go on with it (`told`)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -150,14 +154,30 @@ class UpstreamRequest:
 
 @dataclass(slots=True)
 class Attempt:
-    """One try on one target. outcome: "ok", "cancelled", or the code of the error that ended it."""
+    """One try on one target. why: the reason for this target, in short words. purpose: "first", "retry" (the
+    same target once more), "failover" (another one), "rescue" (goes on with a stream that broke) or
+    "fallback" (another model). first_token, ended: times. usage: what it spent, where that is known and not
+    the exchange's. outcome: "ok", "cancelled", or the code of the error that ended it.
+    """
 
     backend: str
     model: str
     started: float
+    why: str = ""
+    purpose: str = "first"
     status: int | None = None
+    first_token: float | None = None
+    ended: float | None = None
+    usage: Usage | None = None
     outcome: str = "open"
     error: str | None = None
+
+
+class Plan(Protocol):
+    """What was decided about a request before it was sent anywhere, to be told when somebody asks."""
+
+    def told(self) -> dict[str, Any]:
+        """JSON: model, policy, the targets in their order with reasons, those refused with theirs."""
 
 
 NO_USAGE = Usage()
@@ -167,22 +187,25 @@ NO_USAGE = Usage()
 class Exchange:
     """The one object that travels with a request, from its first byte to its log line.
 
-    id_field: the header line that tells both sides the request's id. headers: the other fields that every
-    answer to it carries. door: the dialect of the client. received, committed, finished: marks of the
-    timeline (whole head seen; first content handed to the client; last byte handed over). status is what the
-    client saw. outcome: "ok", "error" (before the answer), "broken" (inside it) or "cancelled" (the client
-    left).
+    id_field: the header line that tells both sides the request's id. fields: header lines that every answer
+    to it carries, that one among them. headers: the other fields that every answer to it carries. door: the
+    dialect of the client. received, committed, finished: marks of the timeline (whole head seen; first
+    content handed to the client; last byte handed over). status is what the client saw. outcome: "ok",
+    "error" (before the answer), "broken" (inside it) or "cancelled" (the client left). plan: the last one
+    that was made. queued: seconds spent waiting for a turn. rescued: how often another backend went on with
+    its stream. arm: of a split model, which variant it got.
     """
 
     __slots__ = (
-        "attempts", "backend", "bytes_out", "call", "committed", "door", "error", "finished", "headers",
-        "id_field", "identity", "outcome", "received", "request", "request_id", "route", "status", "usage",
+        "arm", "attempts", "backend", "bytes_out", "call", "committed", "door", "error", "fields", "finished",
+        "headers", "id_field", "identity", "outcome", "plan", "queued", "received", "request", "request_id",
+        "rescued", "route", "status", "usage",
     )  # fmt: skip
 
     def __init__(self, request: Request, request_id: str, received: float) -> None:
         self.request = request
         self.request_id = request_id
-        self.id_field = b"x-request-id: %b\r\n" % request_id.encode()
+        self.id_field = self.fields = b"x-request-id: %b\r\n" % request_id.encode()
         self.received = received
         self.route = ""
         self.door = "openai"
@@ -190,6 +213,10 @@ class Exchange:
         self.identity = ANONYMOUS
         self.call: Call | None = None
         self.attempts: list[Attempt] = []
+        self.plan: Plan | None = None
+        self.queued = 0.0
+        self.rescued = 0
+        self.arm = ""
         self.backend: str | None = None
         self.usage = NO_USAGE
         self.committed: float | None = None

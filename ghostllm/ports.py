@@ -142,6 +142,15 @@ class Translator(Protocol):
         Raises UnsupportedParameter or UnsupportedValue for what this backend cannot do.
         """
 
+    def resume(
+        self, call: Call, model: str, extra: Mapping[str, Any], broken: Answer
+    ) -> tuple[UpstreamRequest, Answer]:
+        """As `prepare`, to go on with a stream of which the client has been given a part: all that `broken`
+        gave out so far. The new answer's bytes go on in the client's stream; its usage is that of the whole.
+
+        Raises CannotContinue. `call.rescue` was set when `broken` was prepared.
+        """
+
     def passes(self, path: str) -> bool:
         """Whether this server has the path (below `/v1`) of a `Passage`."""
 
@@ -155,6 +164,14 @@ class Translator(Protocol):
 
     def inventory(self, body: bytes) -> list[ModelInfo]:
         """The models in that answer. Raises UpstreamProtocolError."""
+
+    def looks(self) -> Looks:
+        """Where to look beside the traffic whether the server is there and how busy it is."""
+
+    def look_request(self, path: str, *, keyed: bool = False) -> UpstreamRequest:
+        """Asks for one of those pages. keyed: with the backend's key and header fields, for a server that has
+        asked for one.
+        """
 
 
 @runtime_checkable
@@ -182,6 +199,50 @@ class ModelInfo:
     details: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Observed:
+    """What a server says of itself. None: it does not say.
+
+    running, waiting: requests being computed and queued, whoever sent them. kv_usage: share of its KV cache
+    in use, 0 to 1. cache_tokens: tokens that its prefix cache holds, 0 where it has none. started: when its
+    process began; the unit is the server's own, so only a change means something. loaded: models in memory.
+    slots: requests it computes at one time. sleeping: its model is out of memory until a request comes.
+    """
+
+    running: int | None = None
+    waiting: int | None = None
+    kv_usage: float | None = None
+    cache_tokens: int | None = None
+    started: float | None = None
+    loaded: frozenset[str] | None = None
+    slots: int | None = None
+    sleeping: bool | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Page:
+    """One page on which a server tells of its load.
+
+    path: at the server's root, which is what stands before `/v1`. read: takes the header fields and the body
+    of a 200 answer, whatever they are, and raises nothing. spare: asked only where the page before it is not
+    there, and only while the server works for us anyway: it would keep one awake that sleeps when idle.
+    """
+
+    path: str
+    read: Callable[[Mapping[bytes, bytes], bytes], Observed]
+    spare: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Looks:
+    """probe: path, likewise at the root, that a server answers quickly and for nothing as long as it lives;
+    "": it has none, and the list of models has to do. pages: asked in this order.
+    """
+
+    probe: str = ""
+    pages: tuple[Page, ...] = ()
+
+
 class Authenticator(Protocol):
     def identify(self, headers: dict[bytes, bytes]) -> Identity:
         """Raises InvalidKey."""
@@ -193,3 +254,40 @@ class Observer(Protocol):
     def opened(self, exchange: Exchange) -> None: ...
 
     def finished(self, exchange: Exchange) -> None: ...
+
+
+class History(Protocol):
+    """The requests of late. Values are JSON; what they hold is told in `observe.timeline`."""
+
+    @property
+    def keep(self) -> int:
+        """How many that are over can be remembered; 0: none."""
+
+    def find(self, request_id: str) -> dict[str, Any] | None:
+        """All that is known of a request, its plan and its timeline. None: not kept, or not any more."""
+
+    def latest(
+        self, limit: int, *, outcome: str | None = None, model: str | None = None, key: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Short rows, the newest first. outcome: as an exchange has it, or "failed"."""
+
+
+class Operations(Protocol):
+    """What the admin API shows of a running gateway, and has it do. Values are JSON."""
+
+    def backends(self) -> list[dict[str, Any]]:
+        """Of each: name, kind, state (up, down, unknown, draining), breaker (closed, open, half-open),
+        in_flight, waiting, weight, why (short words), and whatever else is known.
+        """
+
+    def models(self) -> list[dict[str, Any]]:
+        """Of each: name, balance, and targets with how they stand: backend, model, weight, state, why."""
+
+    def splits(self) -> list[dict[str, Any]]:
+        """Of each split model: model, by, arms (name, share, counts), canary (state, step, why) or null."""
+
+    def drain(self, name: str, on: bool) -> None:
+        """Whether the backend is to get no new requests. Raises NotFound."""
+
+    async def probe(self, name: str) -> dict[str, Any]:
+        """Looks at the backend now, and gives what was found. Raises NotFound."""

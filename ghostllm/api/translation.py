@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ghostllm.api.canonical import Answer, Continuation, Conversation, Embeddings, Event, Fold
+from ghostllm.api.told import Said, Told, told_by
 from ghostllm.errors import GhostError
 from ghostllm.message import Call, Usage
 
@@ -16,6 +17,9 @@ Neutral = Conversation | Continuation | Embeddings
 
 Mint = Callable[[str], str]
 """Makes a new id that begins with its argument."""
+
+KEPT = 256
+"""Events that are kept as they are, before they are put together."""
 
 
 class Dialect(Protocol):
@@ -82,6 +86,10 @@ class Translation:
     def fault(self) -> GhostError | None:
         return self._reader.fault
 
+    @property
+    def reader(self) -> Reader:
+        return self._reader
+
     def feed(self, data: bytes) -> bytes:
         return self._written(self._reader.feed(data))
 
@@ -99,8 +107,44 @@ class Translation:
         return self._writer.error(error)
 
     def _written(self, events: list[Event]) -> bytes:
-        self.committed = self._reader.committed
         self.complete = self._reader.complete
-        if len(events) == 1:
-            return self._write(events[0])
-        return b"".join(map(self._write, events))
+        out = self._write(events[0]) if len(events) == 1 else b"".join(map(self._write, events))
+        if out and not self.committed:  # a writer may keep content back, such as a call until it is whole
+            self.committed = self._reader.committed
+        return out
+
+
+class KeptTranslation(Translation):
+    """A translation that remembers what it told: a `told.Telling`."""
+
+    __slots__ = ("_events", "_said")
+
+    def __init__(self, reader: Reader, writer: Writer) -> None:
+        super().__init__(reader, writer)
+        self._events: list[Event] = []
+        self._said = Said()
+
+    def told(self, created: int, mint: Mint) -> Told:
+        """See told.Telling. The writer is the one that wrote the stream so far."""
+        self._fold()
+        return told_by(self._said, self._writer, self.usage)
+
+    def _written(self, events: list[Event]) -> bytes:
+        out = super()._written(events)
+        self._events += events
+        if len(self._events) > KEPT:
+            self._fold()
+        return out
+
+    def _fold(self) -> None:
+        events, self._events = self._events, []
+        self._said.add(events)
+
+
+def translation(
+    call: Call, reader: Reader, writer: Writer, check: Callable[[Answer], None] | None = None
+) -> Translation:
+    """The answer to `call`; one that can be gone on with where it asks for that. check: see Translation."""
+    if call.rescue and call.stream:
+        return KeptTranslation(reader, writer)
+    return Translation(reader, writer, check)

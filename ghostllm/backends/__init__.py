@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from ghostllm.backends.detect import Found, find_local, identify
+from ghostllm.backends.detect import PORTS, Found, find_local, identify
 from ghostllm.backends.ollama import OllamaBackend
 from ghostllm.backends.openai import OpenAIBackend
-from ghostllm.backends.profiles import LLAMACPP, OPENAI, PROFILES
+from ghostllm.backends.profiles import LLAMACPP, OPENAI, OWN, PROFILES
 from ghostllm.config.schema import BackendConfig
 from ghostllm.message import Pairs
 from ghostllm.ports import Translator
 
-__all__ = ["Found", "OllamaBackend", "OpenAIBackend", "base_url", "find_local", "identify", "translator"]
+__all__ = [
+    "PORTS", "Found", "OllamaBackend", "OpenAIBackend", "base_url", "find_local", "identify", "translator",
+]  # fmt: skip
 
 
 def translator(config: BackendConfig, event_limit: int) -> Translator:
@@ -34,6 +36,8 @@ def translator(config: BackendConfig, event_limit: int) -> Translator:
 
         return AnthropicBackend(config.name, api_key=key, headers=headers, event_limit=event_limit)
     profile = LLAMACPP if config.kind == "gguf" else PROFILES.get(config.kind, OPENAI)
+    if config.kind == "openai" and config.url.startswith("http://"):
+        profile = OWN
     return OpenAIBackend(
         profile, config.name, api_key=key, headers=headers, url=config.url, event_limit=event_limit
     )

@@ -11,20 +11,24 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ghostllm import jsonx
+from ghostllm.api import rescue
 from ghostllm.api.anthropic import failures
 from ghostllm.api.anthropic.answer_reader import MessagesReader
+from ghostllm.api.anthropic.kept import KeptMessages
 from ghostllm.api.anthropic.message_reader import OWN_SIGNATURE
 from ghostllm.api.anthropic.passthrough import MessagesPassThrough
-from ghostllm.api.anthropic.request_writer import changes, write_request
+from ghostllm.api.anthropic.request_writer import changes, stop_thinking, write_request
 from ghostllm.api.canonical import Conversation
 from ghostllm.api.doors import DOORS, neutral
+from ghostllm.api.ids import mint
 from ghostllm.api.raw import RawAnswer
 from ghostllm.api.splice import edit
-from ghostllm.api.translation import Translation
-from ghostllm.backends.openai import SECRET_LENGTH, mint, retry_after
+from ghostllm.api.translation import translation
+from ghostllm.backends import observation
+from ghostllm.backends.openai import SECRET_LENGTH, retry_after
 from ghostllm.errors import GhostError, UnsupportedValue, UpstreamProtocolError
 from ghostllm.message import Buffers, Call, Pairs, UpstreamRequest
-from ghostllm.ports import Answer, ModelInfo
+from ghostllm.ports import Answer, Looks, ModelInfo
 
 VERSION = (b"anthropic-version", b"2023-06-01")
 
@@ -104,7 +108,22 @@ class AnthropicBackend:
             single=asked.parallel_tool_calls is False,
             blot=self._blotted,
         )
-        return request, Translation(reader, DOORS[call.door].writer(call, int(self._clock()), self._mint))
+        writer = DOORS[call.door].writer(call, int(self._clock()), self._mint)
+        return request, translation(call, reader, writer)
+
+    def resume(
+        self, call: Call, model: str, extra: Mapping[str, Any], broken: Answer
+    ) -> tuple[UpstreamRequest, Answer]:
+        """See ports.Translator. Raises CannotContinue."""
+        server = rescue.Server(
+            label=self._label,
+            prepare=lambda call, extra: self.prepare(call, model, extra),
+            adapt=stop_thinking,
+            thoughts=False,  # without their signatures, and before a text that is not its own
+            created=int(self._clock()),
+            mint=self._mint,
+        )
+        return rescue.resume(call, extra, broken, server)
 
     def _counted(self, written: dict[str, Any]) -> tuple[UpstreamRequest, Answer]:
         body = {name: value for name, value in written.items() if name in COUNTED}
@@ -126,7 +145,10 @@ class AnthropicBackend:
             edits["model"] = model
         body: Buffers = edit(call.body, call.fields, edits) if edits else [call.body]
         headers = self._own_headers[call.stream]
-        answer = MessagesPassThrough(call, backend=self._label, limit=self._event_limit, blot=self._blotted)
+        kept = call.rescue and call.stream
+        answer = (KeptMessages if kept else MessagesPassThrough)(
+            call, backend=self._label, limit=self._event_limit, blot=self._blotted
+        )
         return UpstreamRequest("POST", path, headers, body), answer
 
     def passes(self, path: str) -> bool:
@@ -154,23 +176,30 @@ class AnthropicBackend:
             raise UpstreamProtocolError(f"{self._label}: its model list has no `data`")
         return [_model(item) for item in data if isinstance(item, dict) and _is_name(item.get("id"))]
 
+    def looks(self) -> Looks:
+        return observation.NO_LOOKS
+
+    def look_request(self, path: str, *, keyed: bool = False) -> UpstreamRequest:
+        return UpstreamRequest("GET", path, self._get_headers if keyed else observation.HEADERS)
+
     def _blotted(self, message: str) -> str:
         return self._secret.sub("***", message) if self._secret is not None else message
 
 
 def _model(item: dict[str, Any]) -> ModelInfo:
     context, owner = item.get("max_input_tokens"), item.get("owned_by")
-    capabilities = {"chat", "tools"}
     said = item.get("capabilities")
     vision = said.get("image_input") if isinstance(said, dict) else None
-    if isinstance(vision, dict) and vision.get("supported") is True:
-        capabilities.add("vision")
+    capabilities: frozenset[str] = frozenset()
+    if isinstance(vision, dict):  # servers that only have Anthropic's dialect say nothing of it
+        sees = vision.get("supported") is True
+        capabilities = frozenset(("chat", "tools", "vision") if sees else ("chat", "tools"))
     return ModelInfo(
         item["id"],
         created=_seconds(item.get("created_at"), item.get("created")),
         owner=owner if isinstance(owner, str) and owner else "anthropic",
         context=context if type(context) is int and context > 0 else None,
-        capabilities=frozenset(capabilities),
+        capabilities=capabilities,
     )
 
 

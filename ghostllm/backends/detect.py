@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ghostllm import jsonx
-from ghostllm.config.schema import Kind
+from ghostllm.config.kinds import Kind
 from ghostllm.errors import UpstreamError
 
 Fetch = Callable[[str, str], Awaitable[tuple[int, dict[bytes, bytes], bytes]]]
@@ -49,6 +49,11 @@ class Found:
     label: str
     version: str | None = None
     locked: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """By a gateway that has no key for it, and will not ask another GhostLLM unasked."""
+        return not self.locked and self.label != GHOSTLLM
 
 
 @dataclass(slots=True, frozen=True)
@@ -310,9 +315,7 @@ async def find_local(fetch: Fetch, ports: Iterable[int] = PORTS, hosts: Iterable
     A port counts on the first of `hosts` where such a server answers.
     """
     found = await asyncio.gather(*(_find_on(fetch, port, tuple(hosts)) for port in ports))
-    return [
-        server for server in found if server is not None and not server.locked and server.label != GHOSTLLM
-    ]
+    return [server for server in found if server is not None and server.usable]
 
 
 async def _find_on(fetch: Fetch, port: int, hosts: tuple[str, ...]) -> Found | None:

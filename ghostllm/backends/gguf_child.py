@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any, NoReturn, TypedDict
+from typing import Any, NoReturn, NotRequired, TypedDict
 
 from ghostllm.backends.cpu import choose_threads
 from ghostllm.backends.gguf_header import Header, read_header
@@ -35,7 +35,8 @@ _MICRO_BATCH = 512
 class Spec(TypedDict):
     """engine: "xllamacpp", or the path of a llama-server. context: tokens for each of `parallel` requests.
     threads: 0 = choose. gpu_layers: -1 = as many as fit. connections: that may be open at the same time.
-    prefix: path below which everything is served. parent: the gateway's process id.
+    prefix: path below which everything is served. parent: the gateway's process id. port: to listen on; any
+    without it.
     """
 
     engine: str
@@ -48,6 +49,7 @@ class Spec(TypedDict):
     connections: int
     prefix: str
     parent: int
+    port: NotRequired[int]
 
 
 def choose_engine() -> str | None:
@@ -117,7 +119,7 @@ def _parameters(xllamacpp: Any, spec: Spec, header: Header) -> Any:
     p = xllamacpp.CommonParams()
     p.model.path = spec["path"]
     p.model_alias = [spec["alias"]]
-    p.hostnames, p.port, p.api_prefix = ["127.0.0.1"], 0, spec["prefix"]
+    p.hostnames, p.port, p.api_prefix = ["127.0.0.1"], spec.get("port", 0), spec["prefix"]
     p.cors_origins, p.cors_credentials, p.ui = "", False, False
     p.n_parallel, p.n_ctx = spec["parallel"], spec["context"] * spec["parallel"]
     p.cpuparams.n_threads = p.cpuparams_batch.n_threads = spec["threads"]
@@ -138,7 +140,8 @@ def micro_batch(spec: Spec, header: Header) -> int:
     (SmolLM2 with 2048: 580 MB more). Their embeddings are limited to that many tokens.
     """
     if header.pooling is None:
-        return _MICRO_BATCH
+        parallel = spec["parallel"]  # with mean pooling on, it asserts a multiple of this
+        return -(-_MICRO_BATCH // parallel) * parallel
     return max(_MICRO_BATCH, min(spec["context"], header.context or spec["context"]))
 
 
@@ -146,7 +149,7 @@ def server_arguments(spec: Spec, header: Header) -> list[str]:
     threads, batch = str(spec["threads"]), micro_batch(spec, header)
     return [
         *(spec["engine"], "--model", spec["path"], "--alias", spec["alias"]),
-        *("--host", "127.0.0.1", "--port", "0"),
+        *("--host", "127.0.0.1", "--port", str(spec.get("port", 0))),
         *("--ctx-size", str(spec["context"] * spec["parallel"]), "--parallel", str(spec["parallel"])),
         *("--threads", threads, "--threads-batch", threads, "--threads-http", str(spec["connections"])),
         *("--n-gpu-layers", str(spec["gpu_layers"] if spec["gpu_layers"] >= 0 else 999)),

@@ -5,29 +5,32 @@ which call.
 from __future__ import annotations
 
 import datetime
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ghostllm import jsonx
+from ghostllm.api import rescue
 from ghostllm.api.canonical import Conversation, Embeddings
 from ghostllm.api.doors import DOORS, neutral
+from ghostllm.api.ids import mint
 from ghostllm.api.ollama import failures, request_writer
 from ghostllm.api.ollama.answer_reader import AnswerReader, Malformed, read_embeddings
+from ghostllm.api.ollama.kept import KeptLines
 from ghostllm.api.ollama.listing import read_entries
 from ghostllm.api.ollama.passthrough import EmbedPassThrough, LinesPassThrough
 from ghostllm.api.raw import RawAnswer
 from ghostllm.api.schema_check import check_for
 from ghostllm.api.splice import edit
-from ghostllm.api.translation import Translation
+from ghostllm.api.translation import translation
+from ghostllm.backends import observation
 from ghostllm.backends.openai import retry_after
 from ghostllm.errors import GhostError, UnsupportedValue, UpstreamProtocolError
 from ghostllm.message import Buffers, Call, Pairs, Passage, UpstreamRequest, Usage
-from ghostllm.ports import Answer, ModelInfo
+from ghostllm.ports import Answer, Looks, ModelInfo
 
 CAPABILITIES: Mapping[str, tuple[str, ...]] = {
-    "completion": ("chat", "completions"),
+    "completion": ("chat", "completions", "embeddings"),  # it asks nothing of a model that is to embed
     "embedding": ("embeddings",),
     "tools": ("tools",),
     "vision": ("vision",),
@@ -35,11 +38,6 @@ CAPABILITIES: Mapping[str, tuple[str, ...]] = {
 """What Ollama calls a capability, and what we call it. The others (insert, thinking, …) change nothing in
 routing.
 """
-
-
-def mint(prefix: str) -> str:
-    """A new id: unguessable and, unlike Ollama's own on `/v1`, never met twice."""
-    return prefix + secrets.token_hex(12)
 
 
 class OllamaBackend:
@@ -66,6 +64,7 @@ class OllamaBackend:
         self._clock = clock
         if api_key and not any(field == b"authorization" for field, _ in headers):
             headers = ((b"authorization", b"Bearer " + api_key.encode()), *headers)
+        self._look_headers: Pairs = (*observation.HEADERS, *headers)
         common: Pairs = ((b"accept-encoding", b"identity"), *headers)
         content = (b"content-type", b"application/json")
         self._get_headers: Pairs = ((b"accept", b"application/json"), *common)
@@ -96,7 +95,21 @@ class OllamaBackend:
             request = request_writer.generate_request(asked, model)
         reader = AnswerReader(request, lambda: self._mint("call_"), self._event_limit, self._label)
         writer = dialect.writer(call, int(self._clock()), self._mint)
-        return self._post(request), Translation(reader, writer, check)
+        return self._post(request), translation(call, reader, writer, check)
+
+    def resume(
+        self, call: Call, model: str, extra: Mapping[str, Any], broken: Answer
+    ) -> tuple[UpstreamRequest, Answer]:
+        """See ports.Translator. Raises CannotContinue."""
+        server = rescue.Server(
+            label=self._label,
+            prepare=lambda call, extra: self.prepare(call, model, extra),
+            adapt=request_writer.stop_thinking,
+            thoughts=True,
+            created=int(self._clock()),
+            mint=self._mint,
+        )
+        return rescue.resume(call, extra, broken, server)
 
     def _post(self, request: request_writer.OllamaRequest) -> UpstreamRequest:
         headers = self._stream_headers if request.body.get("stream") else self._whole_headers
@@ -114,7 +127,9 @@ class OllamaBackend:
         request = UpstreamRequest("POST", f"/api/{call.form}", headers, body)
         if call.operation == "embeddings":
             return request, EmbedPassThrough(call, backend=self._label)
-        return request, LinesPassThrough(call, backend=self._label, limit=self._event_limit)
+        kept = call.rescue and call.stream
+        answer = (KeptLines if kept else LinesPassThrough)(call, backend=self._label, limit=self._event_limit)
+        return request, answer
 
     def passes(self, path: str) -> bool:
         return path.startswith("/api/")
@@ -149,6 +164,12 @@ class OllamaBackend:
 
     def inventory(self, body: bytes) -> list[ModelInfo]:
         return [_model(entry) for entry in read_entries(body, self._label).values()]
+
+    def looks(self) -> Looks:
+        return observation.OLLAMA_LOOKS
+
+    def look_request(self, path: str, *, keyed: bool = False) -> UpstreamRequest:
+        return UpstreamRequest("GET", path, self._look_headers if keyed else observation.HEADERS)
 
 
 class EmbeddingsAnswer:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,16 +15,20 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ghostllm import jsonx
+from ghostllm.api import rescue
 from ghostllm.api.anthropic.request_writer import write_request as write_messages
 from ghostllm.api.canonical import Conversation, Embeddings
 from ghostllm.api.doors import DOORS, neutral
+from ghostllm.api.ids import mint
 from ghostllm.api.openai import request_writer
 from ghostllm.api.openai.answer_reader import ChatReader, CompletionReader
 from ghostllm.api.openai.failures import CONTEXT_CODE, answered, read_words
+from ghostllm.api.openai.kept import KeptPassThrough
 from ghostllm.api.openai.passthrough import PassThrough, choices_of
 from ghostllm.api.raw import RawAnswer
 from ghostllm.api.splice import edit
-from ghostllm.api.translation import Neutral, Translation
+from ghostllm.api.translation import Neutral, translation
+from ghostllm.backends import observation
 from ghostllm.backends.profiles import ANY, Fields, Profile
 from ghostllm.backends.vectors import VectorsAnswer
 from ghostllm.errors import (
@@ -36,17 +39,12 @@ from ghostllm.errors import (
     UpstreamProtocolError,
 )
 from ghostllm.message import Buffers, Call, Pairs, Passage, UpstreamRequest
-from ghostllm.ports import Answer, ModelInfo
+from ghostllm.ports import Answer, Looks, ModelInfo
 
 RETRY_AFTER_LIMIT = 86_400.0  # seconds; a server that asks for more asks for "never"
 SECRET_LENGTH = 8  # shorter header values are words, not secrets
 
 _ORIGIN = re.compile(r"(?<=://)[^/\s]+")
-
-
-def mint(prefix: str) -> str:
-    """A new id that begins with `prefix`, unguessable."""
-    return prefix + secrets.token_hex(12)
 
 
 class OpenAIBackend:
@@ -84,6 +82,7 @@ class OpenAIBackend:
         self._whole_headers: Pairs = (json, (b"accept", b"application/json"), identity, *common)
         self._stream_headers: Pairs = (json, (b"accept", b"text/event-stream"), identity, *common)
         self._get_headers: Pairs = self._whole_headers[1:]
+        self._look_headers: Pairs = (*observation.HEADERS, *common)
         values = [api_key or "", *(value.decode("latin-1") for _, value in headers), *_ORIGIN.findall(url)]
         secrets = sorted({value for value in values if len(value) >= SECRET_LENGTH}, key=len, reverse=True)
         self._secret = re.compile("|".join(map(re.escape, secrets))) if secrets else None
@@ -114,15 +113,41 @@ class OpenAIBackend:
         body: Buffers = [call.body]
         if changes or drop:
             body = edit(call.body, call.fields, changes, drop)
-        answer = PassThrough(
+        request = UpstreamRequest("POST", path, self._headers(call.stream), body)
+        return request, self._passing(call, choices_of(call, extra))
+
+    def _passing(self, call: Call, choices: int) -> PassThrough:
+        if call.rescue and call.stream and choices == 1:
+            return KeptPassThrough(
+                call,
+                backend=self._label,
+                limit=self._event_limit,
+                blot=self._blotted,
+                other_reasoning=self.profile.other_reasoning,
+            )
+        return PassThrough(
             call,
             backend=self._label,
             limit=self._event_limit,
-            choices=choices_of(call, extra),
+            choices=choices,
             blot=self._blotted,
             other_reasoning=self.profile.other_reasoning,
         )
-        return UpstreamRequest("POST", path, self._headers(call.stream), body), answer
+
+    def resume(
+        self, call: Call, model: str, extra: Mapping[str, Any], broken: Answer
+    ) -> tuple[UpstreamRequest, Answer]:
+        """See ports.Translator. Raises CannotContinue."""
+        members = self.profile.traits.continues
+        server = rescue.Server(
+            label=self._label,
+            prepare=lambda call, extra: self.prepare(call, model, extra),
+            adapt=None if members is None else lambda body: request_writer.merge(body, members),
+            thoughts=bool(self.profile.traits.reasoning),
+            created=int(self._clock()),
+            mint=self._mint,
+        )
+        return rescue.resume(call, extra, broken, server)
 
     def _counted(self, call: Call, model: str) -> UpstreamRequest:
         """Servers that count do so for Anthropic's requests."""
@@ -170,7 +195,7 @@ class OpenAIBackend:
             continued = replace(asked, model=model, wants_usage=True)
             request = self._post("completions", request_writer.write_continuation(continued, traits))
         writer = dialect.writer(call, int(self._clock()), self._mint)
-        return request, Translation(self._reader(asked), writer)
+        return request, translation(call, self._reader(asked), writer)
 
     def _reader(self, asked: Neutral) -> ChatReader | CompletionReader:
         if not isinstance(asked, Conversation):
@@ -238,6 +263,12 @@ class OpenAIBackend:
         if not isinstance(data, list):
             raise UpstreamProtocolError(f"{self._label}: its model list has no `data`")
         return [_model(item) for item in data if isinstance(item, dict) and _is_name(item.get("id"))]
+
+    def looks(self) -> Looks:
+        return self.profile.looks
+
+    def look_request(self, path: str, *, keyed: bool = False) -> UpstreamRequest:
+        return UpstreamRequest("GET", path, self._look_headers if keyed else observation.HEADERS)
 
     def _blotted(self, message: str) -> str:
         return self._secret.sub("***", message) if self._secret is not None else message

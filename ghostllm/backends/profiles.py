@@ -12,6 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ghostllm.api.openai.traits import EXTRAS, Traits
+from ghostllm.backends import observation
+from ghostllm.ports import Looks
 
 ANY = object()
 """In `Fields.neutral`: any value is harmless, since the member never changes an answer."""
@@ -50,7 +52,7 @@ class Profile:
     the same base. passes: how the paths begin that it has beside these (`message.Passage`). fields: by
     operation; without an entry every member may be sent. include_usage: usage in a stream has to be asked
     for. other_reasoning: it may call thinking `reasoning` instead of `reasoning_content`. traits: what it can
-    do with a call that came in another dialect.
+    do with a call that came in another dialect. looks: where it tells of itself.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class Profile:
     include_usage: bool = True
     other_reasoning: bool = False
     traits: Traits = Traits()
+    looks: Looks = observation.NO_LOOKS
 
 
 ALL_PATHS: Mapping[str, str] = MappingProxyType(
@@ -113,6 +116,15 @@ _LEVELS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "
 _NO_THINKING: Mapping[str, Any] = {"chat_template_kwargs": {"enable_thinking": False}}
 """What the templates of Qwen, GLM and others read; those that have no such switch ignore it."""
 
+_GOES_ON: Mapping[str, Any] = {
+    "continue_final_message": True,
+    "add_generation_prompt": False,
+    **_NO_THINKING,
+}
+"""vLLM and SGLang: a last message of the assistant's stays open. A text that has begun is not thought about
+any more, and a server that expects thoughts would take the rest of it for some.
+"""
+
 _TEMPLATE_EFFORTS: Mapping[str, Mapping[str, Any]] = {
     "none": _NO_THINKING,
     **{
@@ -153,14 +165,23 @@ OPENAI = Profile(
     traits=_CLOUD,
 )
 
+OWN = replace(OPENAI, looks=observation.OWN_LOOKS)
+"""Such a server on a network of one's own: no provider is reached over plain HTTP."""
+
 VLLM = Profile(
     kind="vllm",
     label="vLLM",
     paths=COUNTING_PATHS,
     passes=("/audio/transcriptions", "/audio/translations", "/rerank"),
+    looks=observation.VLLM_LOOKS,
     other_reasoning=True,
     traits=replace(
-        _LOCAL, label="vLLM", extras=EXTRAS, efforts=_VLLM_EFFORTS, budget="thinking_token_budget"
+        _LOCAL,
+        label="vLLM",
+        extras=EXTRAS,
+        efforts=_VLLM_EFFORTS,
+        budget="thinking_token_budget",
+        continues=_GOES_ON,
     ),
 )
 
@@ -169,6 +190,7 @@ LLAMACPP = Profile(
     label="llama.cpp",
     paths=COUNTING_PATHS,
     passes=("/audio/transcriptions", "/rerank"),
+    looks=observation.LLAMACPP_LOOKS,
     traits=replace(
         _LOCAL,
         label="llama.cpp",
@@ -176,12 +198,14 @@ LLAMACPP = Profile(
         efforts=_TEMPLATE_EFFORTS,
         budget="thinking_budget_tokens",
         forced_by_format=True,  # it answers 200 without a call, to "required" and to a name
+        continues=_NO_THINKING,  # it goes on by itself, but newer ones refuse to while thinking is on
     ),
 )
 
 LMSTUDIO = Profile(
     kind="lmstudio",
     label="LM Studio",
+    looks=observation.LMSTUDIO_LOOKS,
     other_reasoning=True,
     traits=replace(
         _LOCAL,
@@ -195,6 +219,7 @@ TRANSFORMERS = Profile(
     kind="transformers",
     label="transformers serve",
     passes=("/audio/transcriptions",),
+    looks=observation.TRANSFORMERS_LOOKS,
     paths=MappingProxyType({name: path for name, path in ALL_PATHS.items() if name != "embeddings"}),
     fields={"chat": _TRANSFORMERS_CHAT, "completions": _TRANSFORMERS_COMPLETIONS},
     include_usage=False,

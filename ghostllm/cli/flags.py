@@ -9,8 +9,9 @@ from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from ghostllm.config.fields import fields_of
+from ghostllm.config.kinds import Kind
 from ghostllm.config.load import load
-from ghostllm.config.schema import Config, Kind, Log
+from ghostllm.config.schema import Config, Log
 from ghostllm.config.sources import find_file, suggestion
 from ghostllm.config.tree import Table, place_at
 from ghostllm.errors import ConfigError

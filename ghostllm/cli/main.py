@@ -55,7 +55,7 @@ def _hold_standard_descriptors() -> None:
 
 def _serve(args: argparse.Namespace) -> int:
     config, _ = load_from(args)
-    from ghostllm.app import serve  # late: the other commands need no server
+    from ghostllm.app.process import serve  # late: the other commands need no server
 
     try:
         return serve(config)

@@ -17,7 +17,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 from ghostllm.config.constraints import Count, Form, Pattern, Range, SecretText
 from ghostllm.config.fields import REQUIRED, Field, fields_of, is_section, unwrapped
 from ghostllm.config.forms import FAULTS
-from ghostllm.config.schema import Secret
+from ghostllm.config.kinds import Secret
 from ghostllm.config.secrets import field_fault, key_fault, read_secret
 from ghostllm.config.sources import suggestion
 from ghostllm.config.tree import DEEPEST, Path, Raw, Table, path_text

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 
 from ghostllm.config.build import Builder
+from ghostllm.config.finding import Discovery, DnsSource, KubernetesSource
 from ghostllm.config.forms import is_loopback
-from ghostllm.config.schema import BackendConfig, Config, KeyConfig
+from ghostllm.config.patterns import backend_matches, is_pattern
+from ghostllm.config.schema import BackendConfig, Config, KeyConfig, ModelConfig
 from ghostllm.config.sources import suggestion
 
 _GGUF_ONLY = ("path", "context", "parallel", "threads", "gpu_layers", "start", "load_timeout")
@@ -20,12 +23,15 @@ def check(config: Config, builder: Builder) -> None:
     _unique(config.keys, builder)
     for backend in config.backends:
         _backend(backend, builder)
+    _discovery(config.discovery, builder)
     _models(config, builder)
     _keys(config.keys, builder)
     _server(config, builder)
 
 
-def _unique(sections: Iterable[BackendConfig | KeyConfig], builder: Builder) -> None:
+def _unique(
+    sections: Iterable[BackendConfig | KeyConfig | DnsSource | KubernetesSource], builder: Builder
+) -> None:
     seen: set[str] = set()
     for section in sections:
         if section.name in seen:
@@ -49,8 +55,20 @@ def _backend(backend: BackendConfig, builder: Builder) -> None:
             builder.note_at(backend, key, why)
 
 
+def _discovery(discovery: Discovery, builder: Builder) -> None:
+    sources: list[DnsSource | KubernetesSource] = [*discovery.dns, *discovery.kubernetes]
+    _unique(sources, builder)
+    for source in sources:
+        if source.kind == "gguf":
+            builder.note_at(source, "kind", '"gguf" is a file of this machine, no server to be found')
+    for source in discovery.dns:
+        if source.record == "address" and source.port == 0:
+            builder.note_at(source, "port", "must be at least 1")
+
+
 def _models(config: Config, builder: Builder) -> None:
     backends = [backend.name for backend in config.backends]
+    sought = seeks_backends(config.discovery)
     taken: dict[str, str] = {}
     for model in config.models:
         for key, name in [("name", model.name), *(("aliases", alias) for alias in model.aliases)]:
@@ -58,12 +76,61 @@ def _models(config: Config, builder: Builder) -> None:
                 builder.note_at(model, key, f'"{name}" is a name or alias of model "{taken[name]}" already')
             taken.setdefault(name, model.name)
         for target in model.targets:
-            if target.backend not in backends:
-                hint = suggestion(target.backend, backends)
-                builder.note_at(target, "backend", f'no backend is called "{target.backend}"{hint}')
+            if fault := _stranger(target.backend, backends, sought=sought):
+                builder.note_at(target, "backend", fault)
+            if "*" in target.model and "*" not in model.name:
+                builder.note_at(target, "model", 'a "*" stands for that of the model\'s name, which has none')
+        if model.name.count("*") > 1:
+            builder.note_at(model, "name", 'may hold one "*" at the most')
         for key in ("defaults", "forced"):
             for fixed in {"model", "stream"} & set(getattr(model, key)):
                 builder.note_at(model, key, f'"{fixed}" cannot be set here: it is the client\'s to say')
+    for model in config.models:
+        _relations(model, taken, builder)
+
+
+def _relations(model: ModelConfig, names: Mapping[str, str], builder: Builder) -> None:
+    """The other models that this one names. names: of all models, aliases among them -> model."""
+    split = model.split
+    relations: list[tuple[object, str, str]] = [
+        (model.fallback, "context", model.fallback.context),
+        (model.fallback, "content", model.fallback.content),
+        (model.fallback, "unavailable", model.fallback.unavailable),
+        (split.canary, "model", split.canary.model),
+        (split.shadow, "model", split.shadow.model),
+        *((arm, "model", arm.model) for arm in split.arms),
+    ]
+    patterns = [name for name in names if "*" in name]
+    for section, key, name in relations:
+        if not name or name in names or any(fnmatchcase(name, pattern) for pattern in patterns):
+            if name and names.get(name) == model.name and section not in split.arms:
+                builder.note_at(section, key, "is this model itself")
+            continue
+        builder.note_at(section, key, f'no model is called "{name}"{suggestion(name, list(names))}')
+    if split.canary.model and list(split.canary.steps) != sorted(split.canary.steps):
+        builder.note_at(split.canary, "steps", "must rise")
+    if split.canary.model and not split.canary.steps:
+        builder.note_at(split.canary, "steps", "needs at least one share")
+    if split.arms and not any(arm.weight > 0 for arm in split.arms):
+        builder.note_at(split, "arms", "needs a weight above 0")
+    if split.arms and split.canary.model:
+        builder.note_at(split, "arms", "cannot be set beside a canary: one of them decides")
+
+
+def _stranger(name: str, backends: list[str], *, sought: bool) -> str | None:
+    """What is wrong with a target's backend. sought: it may yet be found."""
+    if sought or name in backends:
+        return None
+    if not is_pattern(name):
+        return f'no backend is called "{name}"{suggestion(name, backends)}'
+    if any(backend_matches(backend, name) for backend in backends):
+        return None
+    return f'no backend\'s name matches "{name}"'
+
+
+def seeks_backends(discovery: Discovery) -> bool:
+    """Whether sources are configured that may find backends nobody has named."""
+    return bool(discovery.file or discovery.network or discovery.dns or discovery.kubernetes)
 
 
 def _keys(keys: Iterable[KeyConfig], builder: Builder) -> None:

@@ -98,6 +98,15 @@ def file_fault(text: str) -> str | None:
     return "is a folder, not a file" if os.path.isdir(text) else f"no such file: {_shown(text)}"
 
 
+def network_fault(text: str) -> str | None:
+    """A network in CIDR form, host bits zero."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        return f"{_shown(text)} must be a network such as 192.168.1.0/24: {error}"
+    return None
+
+
 def _host_fault(host: str, *, bracketed: bool) -> str | None:
     if bracketed:
         try:
@@ -125,4 +134,5 @@ FAULTS: dict[str, Callable[[str], str | None]] = {
     "listen": listen_fault,
     "origin": origin_fault,
     "file": file_fault,
+    "network": network_fault,
 }

@@ -9,13 +9,15 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from ghostllm.config.constraints import Count, Form, Pattern, Range
 from ghostllm.config.fields import REQUIRED, fields_of, is_section, unwrapped
-from ghostllm.config.schema import Config, Secret
+from ghostllm.config.kinds import Secret
+from ghostllm.config.schema import Config
 
 _FORMS: dict[str, dict[str, Any]] = {
     "url": {"format": "uri", "pattern": r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"},
     "listen": {"pattern": r"^(\[[^\[\]\s]*\]|[^:\[\]\s]*):[0-9]{1,5}$"},
     "origin": {"pattern": r"^(\*|null|[a-z][a-z0-9+.-]*://[^\s/?#@]+)$"},
     "file": {},
+    "network": {"pattern": r"^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$"},
 }
 _PLAIN: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},

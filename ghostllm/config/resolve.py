@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ghostllm.config.schema import BUILT_IN_TIMEOUTS, BackendConfig, Config, ModelConfig, Timeouts
+from ghostllm.config.schema import BackendConfig, Config, ModelConfig
+from ghostllm.config.traffic import BUILT_IN_TIMEOUTS, Timeouts
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -17,6 +18,7 @@ class ResolvedTimeouts:
     connect: float
     head: float
     first_token: float
+    load: float
     idle: float
     total: float
     stream_total: float
@@ -30,6 +32,7 @@ def resolved_timeouts(config: Config, backend: BackendConfig, model: ModelConfig
         connect=_first(levels, "connect"),
         head=_first(levels, "head"),
         first_token=_first(levels, "first_token"),
+        load=_first(levels, "load"),
         idle=_first(levels, "idle"),
         total=_first(levels, "total"),
         stream_total=_first(near, "total"),

@@ -8,56 +8,23 @@ itself.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from ghostllm.config.constraints import Count, Form, Pattern, Range, SecretText
-
-Kind = Literal[
-    "ollama", "openai", "anthropic", "vllm", "llamacpp", "transformers", "lmstudio", "gguf", "auto"
-]  # fmt: skip
-Balance = Literal["failover", "round_robin", "weighted", "least_requests"]
-
-Seconds = Annotated[float, Range(0)]
-Size = Annotated[int, Range(1)]
-Number = Annotated[int, Range(0)]
-Weight = Annotated[float, Range(0)]
-Name = Annotated[str, Pattern("[!-~]+", "a name of printable ASCII characters without spaces")]
-ModelName = Annotated[str, Pattern(r"[^\s\x00-\x1f\x7f]+", "a name without spaces and control characters")]
-
-
-class Secret:
-    """A value that is used and never shown: repr, str and format give its origin or stars.
-
-    origin: where it was read (`env:NAME`, `file:PATH`, or "" for a literal), which may be shown.
-    """
-
-    __slots__ = ("_value", "origin")
-
-    def __init__(self, value: str, origin: str = "") -> None:
-        self._value = value
-        self.origin = origin
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return f"Secret({self.origin or '***'})"
-
-    def __deepcopy__(self, memo: object) -> Secret:
-        return self
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Secret):
-            return NotImplemented
-        return hmac.compare_digest(
-            self._value.encode("utf-8", "replace"), other._value.encode("utf-8", "replace")
-        )
-
-    def __hash__(self) -> int:
-        return hash((Secret, self._value))
+from ghostllm.config.finding import Discovery
+from ghostllm.config.kinds import Balance, Kind, ModelName, Name, Number, Seconds, Secret, Size, Weight
+from ghostllm.config.traffic import (
+    BUILT_IN_TIMEOUTS,
+    Capability,
+    Fallback,
+    Routing,
+    SplitConfig,
+    StickyBy,
+    TargetConfig,
+    Timeouts,
+)
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -140,52 +107,6 @@ class Log:
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class Timeouts:
-    """Time limits of one upstream exchange, in seconds; 0 = none, None = inherit.
-
-    The nearest level that sets a limit wins: model, backend, global, built-in.
-    """
-
-    connect: Annotated[Seconds | None, "To connect, TLS handshake included."] = None
-    head: Annotated[Seconds | None, "From the request's last byte to the head of the answer."] = None
-    first_token: Annotated[
-        Seconds | None, "From the request's last byte to the first content of a stream."
-    ] = None
-    idle: Annotated[Seconds | None, "Longest silence within an answer."] = None
-    total: Annotated[
-        Seconds | None,
-        "The whole exchange. Bounds a stream only where set on its model or backend: long answers are fine.",
-    ] = None
-
-
-BUILT_IN_TIMEOUTS = Timeouts(connect=5.0, head=300.0, first_token=300.0, idle=120.0, total=600.0)
-
-
-@dataclass(slots=True, frozen=True, kw_only=True)
-class Routing:
-    """How targets are chosen and failures retried."""
-
-    attempts: Annotated[Size, "Most tries for one request, the first included."] = 3
-    backoff: Annotated[Seconds, "Wait before the second try on the same target; doubles, with jitter."] = 0.2
-    backoff_max: Annotated[Seconds, "Longest wait between two tries."] = 5.0
-    retry_after_max: Annotated[Seconds, "A backend's Retry-After above this is not waited for."] = 20.0
-    refresh: Annotated[Seconds, "Between two looks at each backend's list of models; 0 = only at start."] = (
-        30.0
-    )
-    balance: Annotated[
-        Balance, "How requests spread over a model's targets, where the model does not say."
-    ] = "failover"
-
-
-@dataclass(slots=True, frozen=True, kw_only=True)
-class Discovery:
-    """Finding LLM servers without being told."""
-
-    local: Annotated[bool, "Look for servers on this machine when no backend is configured."] = True
-    timeout: Annotated[Seconds, "Longest wait for a candidate's answer, in seconds."] = 0.5
-
-
-@dataclass(slots=True, frozen=True, kw_only=True)
 class State:
     """What is made at run time and outlives a request."""
 
@@ -212,9 +133,18 @@ class BackendConfig:
         Mapping[str, Annotated[str, SecretText()]],
         "Further header fields for this backend; a value may be env:NAME or file:PATH.",
     ] = field(default_factory=dict, repr=False)
-    weight: Annotated[Weight, 'Share of requests under balance = "weighted".'] = 1.0
+    weight: Annotated[
+        Weight, 'Share of requests; counts under every way but "failover" and "round_robin".'
+    ] = 1.0
     timeouts: Annotated[Timeouts, "Time limits for this backend."] = field(default_factory=Timeouts)
-    max_inflight: Annotated[Number, "Most requests at one time; 0 = no limit."] = 0
+    max_inflight: Annotated[Number, "Most requests at one time; further ones wait; 0 = no limit."] = 0
+    swap: Annotated[
+        Number,
+        "It holds one model at a time: requests for that one in a row while others wait; 0 = any at once.",
+    ] = 0
+    cache_tokens: Annotated[
+        Number, "smart: tokens that its prefix cache holds, where it does not say; 0 = a middling guess."
+    ] = 0
     max_connections: Annotated[Size, "Most connections kept or in use."] = 256
     idle_connection: Annotated[Seconds, "A connection unused this long is closed, in seconds."] = 60.0
     tls_verify: Annotated[bool, "Check the server's certificate."] = True
@@ -233,22 +163,33 @@ class BackendConfig:
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class TargetConfig:
-    """One place where a model is served."""
-
-    backend: Annotated[Name, "Name of a backend."]
-    model: Annotated[ModelName | Literal[""], "What the model is called there; empty: the same."] = ""
-    weight: Annotated[Weight, 'Share of requests under balance = "weighted".'] = 1.0
-
-
-@dataclass(slots=True, frozen=True, kw_only=True)
 class ModelConfig:
     """A model as clients see it."""
 
-    name: Annotated[ModelName, "What clients ask for; unique among names and aliases."]
+    name: Annotated[
+        ModelName, "What clients ask for; unique among names and aliases. One * stands for any text."
+    ]
     aliases: Annotated[tuple[ModelName, ...], "Further names of the same model."] = ()
     targets: Annotated[tuple[TargetConfig, ...], Count(1), "Where it is served, in order of preference."]
     balance: Annotated[Balance | None, "How requests spread over the targets; unset: routing.balance."] = None
+    sticky: Annotated[
+        StickyBy, 'balance = "sticky": what stays with its target: conversation, key, or "header:NAME".'
+    ] = "conversation"
+    max_inflight: Annotated[Number, "Most requests at one time, over all its targets; 0 = no limit."] = 0
+    rescue: Annotated[
+        bool | None, "A stream that breaks goes on at another target; unset: routing.rescue."
+    ] = None
+    coalesce: Annotated[bool, "Identical requests in flight share one call to a backend."] = False
+    context: Annotated[Size | None, "Tokens of context, where the backends do not say."] = None
+    capabilities: Annotated[
+        tuple[Capability, ...], "What it can do, where the backends do not say; empty: what is asked for."
+    ] = ()
+    fallback: Annotated[Fallback, "Models to be asked instead where this one cannot answer."] = field(
+        default_factory=Fallback
+    )
+    split: Annotated[SplitConfig, "Sharing its requests between variants."] = field(
+        default_factory=SplitConfig
+    )
     timeouts: Annotated[Timeouts, "Time limits for this model; they win over the backend's."] = field(
         default_factory=Timeouts
     )
@@ -274,7 +215,9 @@ class KeyConfig:
     models: Annotated[
         tuple[ModelName, ...], "Names or patterns (*, ?, [..]) of models it may use; empty: all."
     ] = ()
-    manage: Annotated[bool, "It may have models pulled, copied and deleted, on Ollama backends."] = False
+    manage: Annotated[bool, "It may have models pulled, copied and deleted, and use the admin API."] = False
+    weight: Annotated[float, Range(0.01), "Its share of a queue, against the other keys'."] = 1.0
+    priority: Annotated[int, "In a queue, higher ones go first, whatever the shares."] = 0
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ estimate that is marked as one.
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 from ghostllm import jsonx
@@ -73,5 +74,6 @@ class Counting(Generation):
         asked = self.door.neutral(self._call)
         assert isinstance(asked, Conversation)
         self._exchange.outcome = "ok"
+        self._finish("", time.monotonic())
         count = self.door.render_count(estimate_tokens(asked))
         self._responder.respond(200, self.door.WHOLE_HEADERS + ESTIMATED, count)

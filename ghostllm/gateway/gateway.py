@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import count
 
 from ghostllm.api.anthropic import door as anthropic
@@ -26,27 +27,35 @@ SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
 
 SnapshotHandler = Callable[[Snapshot, Exchange, Responder], Work | None]
 
-MetricsPage = Callable[[bytes], tuple[str, bytes]]
-"""Takes the Accept header; gives content type and text."""
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """What a gateway is put together from, and keeps over changes of its snapshot. metrics: takes the Accept
+    header; gives content type and text. routes: beside its own.
+    """
+
+    generator: Generator
+    observer: Observer
+    metrics: Callable[[bytes], tuple[str, bytes]]
+    store: ResponseStore
+    routes: Sequence[Route] = ()
 
 
 class Gateway:
     """Implements ports.Application. `snapshot` may be replaced at any time; each exchange uses the one it
-    began with.
+    began with. extra: routes beside its own.
     """
 
-    def __init__(
-        self, snapshot: Snapshot, observer: Observer, metrics: MetricsPage, store: ResponseStore
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, parts: Parts) -> None:
         self.draining = False
         self.ready: Callable[[], bool] = lambda: False
-        self._observer = observer
-        self._metrics = metrics
-        self._generator = Generator()
-        self._responses = Responses(self._generator, store)
+        self._observer = parts.observer
+        self._metrics = parts.metrics
+        self._generator = parts.generator
+        self._responses = Responses(parts.generator, parts.store)
         self._id_prefix = f"req_{secrets.token_hex(6)}"
         self._ids = count(1)
-        self.routes = Routes(self._table())
+        self.routes = Routes([*self._table(), *parts.routes])
         self.snapshot = snapshot
 
     @property
@@ -123,7 +132,7 @@ class Gateway:
         exchange.route = route.name
         exchange.door = route.door or door_of(request)
         if exchange.door == "anthropic":  # the name that its SDKs look for
-            exchange.id_field += b"request-id: %b\r\n" % exchange.request_id.encode()
+            exchange.fields += b"request-id: %b\r\n" % exchange.request_id.encode()
         if request.method == "OPTIONS":
             return self._options(route)
         handler = route.handlers.get(request.method) or self.routes.handler(route, request.method)

@@ -2,54 +2,164 @@
 
 from __future__ import annotations
 
-import random
+import time
+from dataclasses import replace
 
-from ghostllm.errors import BodyTooLarge, Overloaded, UnsupportedMediaType
+from ghostllm.api.doors import DOORS
+from ghostllm.api.ids import mint
+from ghostllm.api.splice import edit
+from ghostllm.errors import BodyTooLarge, GhostError, UnsupportedMediaType
+from ghostllm.gateway.attempts import FORWARDED
+from ghostllm.gateway.detached import Unseen
 from ghostllm.gateway.generation import Generation
+from ghostllm.gateway.pulse import Pulse
+from ghostllm.gateway.sharing import Key, Shared
 from ghostllm.gateway.snapshot import Snapshot
-from ghostllm.message import Body, Exchange, Request
-from ghostllm.ports import Door, Responder
-from ghostllm.routing.balance import Rotation, order
-from ghostllm.routing.catalog import Model, Target
+from ghostllm.message import Body, Call, Exchange, Identity, Request
+from ghostllm.ports import Door, Responder, Work
+from ghostllm.routing import sticky
+from ghostllm.routing.arms import Arms
+from ghostllm.routing.catalog import Model
+from ghostllm.routing.router import Router
 from ghostllm.wire.encoding import decode_body
 
-BUSY_RETRY = 1.0  # seconds a client is asked to wait when every target is at its max_inflight
+SHADOW = Identity("shadow")
+"""Whose requests the copies are: nobody's."""
 
 
 class Generator:
-    """Begins generations. rotation and chance are the balancer's, kept over reloads."""
+    """Begins generations, and keeps what they share: the router, the splits, the calls that may be joined."""
 
-    def __init__(self) -> None:
-        self.chance = random.Random()
-        self._rotation = Rotation()
+    def __init__(self, router: Router) -> None:
+        self.router = router
+        self.chance = router.chance
+        self.pulse = Pulse(router)
+        self.mint = mint
+        self.splits: dict[str, Arms | None] = {}
+        self._shared: dict[Key, Shared] = {}
 
     def begin(
         self, snapshot: Snapshot, door: Door, operation: str, exchange: Exchange, responder: Responder
-    ) -> Generation:
+    ) -> Work:
         """Raises GhostError for the client."""
         body = body_of(exchange.request, snapshot.body_bytes)
         exchange.call = door.read_call(operation, body)
+        return self.generate(snapshot, door, exchange, responder)
+
+    def generate(self, snapshot: Snapshot, door: Door, exchange: Exchange, responder: Responder) -> Work:
+        """Answers the exchange's call. Raises GhostError for the client."""
+        if snapshot.coalesces:
+            call = exchange.call
+            assert call is not None
+            model = snapshot.catalog().find(call.model)
+            if model is not None and model.config is not None and model.config.coalesce:
+                return self._join(snapshot, door, exchange, responder)
         generation = Generation(self, snapshot, door, exchange, responder)
         generation.start()
         return generation
 
-    def targets(self, snapshot: Snapshot, model: Model) -> list[Target]:
-        """Those that have room, in the order of choice. Raises Overloaded if none has."""
-        upstreams = snapshot.upstreams
-        if len(model.targets) == 1 and not upstreams[model.targets[0].backend].full:
-            return list(model.targets)
-        ordered = order(
-            model.balance,
-            model.name,
-            model.targets,
-            load=lambda backend: upstreams[backend].in_flight,
-            rotation=self._rotation,
-            chance=self.chance,
-        )
-        free = [target for target in ordered if not upstreams[target.backend].full]
-        if not free:
-            raise Overloaded(f"every backend of model {model.name!r} is at its limit", retry_after=BUSY_RETRY)
-        return free
+    # --- calls that are shared
+
+    def _join(self, snapshot: Snapshot, door: Door, exchange: Exchange, responder: Responder) -> Work:
+        call = exchange.call
+        assert call is not None
+        key = _share_key(exchange, call)
+        shared = self._shared.get(key)
+        if shared is not None:
+            return shared.join(exchange, responder)
+        own = Exchange(exchange.request, exchange.request_id, exchange.received)
+        own.identity, own.route, own.door, own.call = exchange.identity, exchange.route, exchange.door, call
+        shared = self._shared[key] = Shared(own, lambda: self._unshare(key))
+        follower = shared.join(exchange, responder)
+        generation = Generation(self, snapshot, door, own, shared)
+        shared.work = generation
+        try:
+            generation.start()
+        except GhostError:
+            self._unshare(key)
+            raise
+        return follower
+
+    def _unshare(self, key: Key) -> None:
+        self._shared.pop(key, None)
+
+    # --- split models
+
+    def arms(self, model: Model) -> Arms | None:
+        """None: its requests are not shared between variants."""
+        try:
+            return self.splits[model.name]
+        except KeyError:
+            arms = None
+            if model.config is not None:
+                split = model.config.split
+                if split.arms or split.canary.model or split.shadow.model:
+                    arms = Arms(model.name, split, time.monotonic())
+            self.splits[model.name] = arms
+            return arms
+
+    def split(self, snapshot: Snapshot, arms: Arms, exchange: Exchange) -> str:
+        """The model that serves this request; its shadow is sent on its way."""
+        key = _caller(arms, exchange)
+        if exchange.identity is not SHADOW and arms.mirrors(key):
+            self._mirror(snapshot, arms, exchange)
+        return arms.pick(key)
+
+    def booked(self, model: str, outcome: str, now: float, exchange: Exchange) -> None:
+        """The request of a split model is over."""
+        arms = self.splits.get(model)
+        if arms is not None and exchange.identity is not SHADOW:
+            arms.ended(exchange.arm, outcome, now, _first_token(exchange))
+
+    def _mirror(self, snapshot: Snapshot, arms: Arms, exchange: Exchange) -> None:
+        call = exchange.call
+        assert call is not None
+        copy = Exchange(exchange.request, f"{exchange.request_id}-shadow", time.monotonic())
+        copy.identity, copy.door = SHADOW, exchange.door
+
+        def ended(done: Exchange) -> None:
+            arms.mirrored(done.outcome, _first_token(done))
+
+        try:
+            copy.call = _renamed(call, arms.config.shadow.model)
+            generation = Generation(self, snapshot, DOORS[call.door], copy, Unseen(copy, ended))
+            generation.keepalive = 0.0
+            generation.start()
+        except GhostError:
+            copy.outcome = "error"
+            ended(copy)
+
+
+def _renamed(call: Call, model: str) -> Call:
+    """The same of another model, whose name its body has as well."""
+    body = b"".join(edit(call.body, call.fields, {"model": model}))
+    return replace(call, model=model, body=body, fields={**call.fields, "model": model})
+
+
+def _caller(arms: Arms, exchange: Exchange) -> str:
+    """What stays with its arm."""
+    call = exchange.call
+    assert call is not None
+    if arms.config.by == "key":
+        return exchange.identity.key
+    if arms.config.by == "conversation":
+        return sticky.conversation(call.fields) or exchange.request_id
+    return exchange.request_id
+
+
+def _first_token(exchange: Exchange) -> float | None:
+    """Seconds from the head of the request to its first content, waits for a turn aside."""
+    if exchange.committed is None:
+        return None
+    return max(0.0, exchange.committed - exchange.received - exchange.queued)
+
+
+def _share_key(exchange: Exchange, call: Call) -> Key:
+    """Equal for requests that must be answered alike, and are of the same key's clients."""
+    headers = exchange.request.headers
+    passed = tuple((name, headers[name]) for name in sorted(FORWARDED) if name in headers)
+    where = call.door, exchange.request.path
+    return exchange.identity.key, where, call.operation, call.form, bytes(call.body), passed
 
 
 def body_of(request: Request, limit: int) -> Body:

@@ -1,78 +1,61 @@
-"""One call to a model, from its plan to its last byte: the attempts, and the one streaming path.
+"""One call to a model, from its plan to its end. Its tries on the targets of the plan are `attempts`, what
+one attempt's bytes become is `delivery`.
 
-A generation is the sink of its upstream call, driven by the connections' callbacks; only what has to wait for
-something else (an unknown model, a server to be started) runs in a task. The life of an attempt:
-
-    HOLD -> FLOW        a stream is held back until its first content is there (the commit). Until then the
-                        attempt can fail without the client noticing, and the next one is made; from then on
-                        bytes go through as they come, and a failure is told inside the stream
-    WHOLE               an answer that is delivered when it is complete and sound
-    ERROR               the body of an error, read to learn what it says
+A generation is driven by the connections' callbacks; only what has to wait for something else (an unknown
+model, a turn in a queue, a server to be started, a pause before another try) is a Work of its own.
 """
 
 from __future__ import annotations
 
-import asyncio
-import enum
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ghostllm.errors import Forbidden, GhostError, ModelNotFound, UnsupportedParameter, UpstreamProtocolError
+from ghostllm.api.doors import DOORS
+from ghostllm.errors import (
+    ContextLengthExceeded,
+    Forbidden,
+    GhostError,
+    ModelNotFound,
+    Overloaded,
+    QueueFull,
+    UnsupportedParameter,
+)
+from ghostllm.gateway.attempts import Attempts
+from ghostllm.gateway.signs import sign_of_life
 from ghostllm.gateway.snapshot import Snapshot
-from ghostllm.message import NO_USAGE, Attempt, Exchange, Pairs, UpstreamRequest, Usage
-from ghostllm.net.client import Client, UpstreamCall
-from ghostllm.ports import Door, Responder, Work
+from ghostllm.gateway.spending import spent
+from ghostllm.gateway.turn import Place, Turn
+from ghostllm.message import NO_USAGE, Exchange, Usage
+from ghostllm.ports import Door, Responder
+from ghostllm.routing.arms import at_fault
 from ghostllm.routing.catalog import Model, Target, allowed
-from ghostllm.routing.failover import Failover
-from ghostllm.routing.upstream import Upstream
-from ghostllm.wire.encoding import decode_body
-from ghostllm.wire.h1 import ResponseHead, field_block, strip_hop_by_hop
+from ghostllm.routing.gate import Gate
+from ghostllm.routing.plan import RoutePlan
 
 if TYPE_CHECKING:
     from ghostllm.gateway.generate import Generator
 
-ERROR_BODY_LIMIT = 64 * 1024
-
-FORWARDED = frozenset((
-    b"traceparent", b"tracestate", b"idempotency-key", b"x-client-request-id", b"openai-beta",
-    b"anthropic-beta", b"anthropic-version",
-))  # fmt: skip
-"""The client's header fields that a backend gets to see: no credentials, no cookies, nothing hop-by-hop."""
+CONTENT_CODES = frozenset(("content_filter", "content_policy_violation"))
 
 
-class Mode(enum.Enum):
-    HOLD = "a stream before its commit"
-    FLOW = "a stream after its commit"
-    WHOLE = "an answer that is delivered whole"
-    ERROR = "the body of an error"
+class Generation(Attempts):
+    """Implements ports.Work and pulse.Living. The exchange has its call. over:
+    nothing further happens.
+    """
 
-
-class Generation:
-    """Implements ports.Work and net.client.Sink. The exchange has its call."""
-
-    __slots__ = (
-        "_answer", "_attempt", "_call", "_door", "_exchange", "_extra", "_failover", "_generator", "_head",
-        "_held", "_mode", "_model", "_responder", "_size", "_snapshot", "_stream", "_targets", "_upstream",
-        "_upstream_call", "_waiting",
-    )  # fmt: skip
+    __slots__ = ("_asked", "_quiet", "_seen", "_slot", "_visited", "over")
 
     def __init__(
         self, generator: Generator, snapshot: Snapshot, door: Door, exchange: Exchange, responder: Responder
     ) -> None:
-        call = exchange.call
-        assert call is not None
-        self._generator = generator
-        self._snapshot = snapshot
-        self._door = door
-        self._exchange = exchange
-        self._responder = responder
-        self._call = call
-        self._stream = call.stream
-        self._failover: Failover | None = None  # made when the first attempt has failed
-        self._upstream: Upstream | None = None  # of the attempt under way
-        self._upstream_call: UpstreamCall | None = None
-        self._waiting: Work | None = None
+        super().__init__(generator, snapshot, door, exchange, responder)
+        self._slot: tuple[Gate, int] | None = None  # in the queue of the model
+        self._visited: list[str] = []  # models that could not answer
+        self._asked = ""  # the split model, if it is one
+        self._seen = 0  # bytes that had gone out at the last pulse
+        self._quiet = 0.0  # since when
+        self.over = False
 
     def __repr__(self) -> str:
         return f"<Generation of {self._exchange!r}>"
@@ -85,9 +68,12 @@ class Generation:
         """
         model = self._snapshot.catalog().find(self._call.model)
         if model is None:
-            self._waiting = self._responder.run(self._look_again(self._call.model))
+            self._wait(self._look_again(self._call.model))
         else:
             self._plan(model)
+        if self.keepalive and not self.over:
+            self._quiet = self._exchange.received
+            self._generator.pulse.add(self)
 
     def cancel(self) -> None:
         """The client has left: so does everything that was begun for it."""
@@ -95,26 +81,62 @@ class Generation:
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
+        now = time.monotonic()
         if exchange.attempts and exchange.attempts[-1].outcome == "open":
             exchange.attempts[-1].outcome = "cancelled"
-        if exchange.usage is NO_USAGE:
-            exchange.usage = Usage()
-        exchange.usage.partial = True
-        self._release()
+            exchange.attempts[-1].ended = now
+        self._count_what_was_told()
+        self._release(None, now, cancelled=True)
+        self._finish("cancelled", now)
 
     def _plan(self, model: Model) -> None:
-        identity = self._exchange.identity
-        if identity.models and not allowed(identity, model.name):
+        """Raises GhostError for the client, if no other model stands in for one that has no place for it."""
+        while True:
+            try:
+                return self._plan_for(model)
+            except (Overloaded, QueueFull) as error:
+                other = self._fallback(error)
+                if other is None:
+                    raise
+                model = other
+
+    def _plan_for(self, model: Model) -> None:
+        exchange = self._exchange
+        identity = exchange.identity
+        if identity.models and not model.open_to(identity):
             raise self._forbidden()
+        if model.config is not None:
+            model = self._arm(model)
         self._model = model
-        parameters = self._call.parameters = model.parameters
-        self._extra: Mapping[str, Any] = parameters.over(self._call.fields) if parameters else {}
-        self._targets = self._generator.targets(self._snapshot, model)
-        self._proceed(self._targets[0])
+        call = self._call
+        parameters = call.parameters = model.parameters
+        self._extra: Mapping[str, Any] = parameters.over(call.fields) if parameters else {}
+        call.rescue = self._stream and self._snapshot.rescues(model)
+        now = time.monotonic()
+        router = self._generator.router
+        route = router.plan(model, call, identity, exchange.request.headers, now)
+        self._route: RoutePlan = route
+        exchange.plan = route
+        gate = router.gate(model) if model.config is not None else None
+        if gate is not None and not self._queue([(gate, route.targets[0])], self._admitted):
+            return
+        self._proceed(self._first())
+
+    def _arm(self, model: Model) -> Model:
+        """Of a split model, the variant that this caller gets."""
+        arms = self._generator.arms(model)
+        if arms is None:
+            return model
+        self._asked = model.name
+        name = self._generator.split(self._snapshot, arms, self._exchange)
+        self._exchange.arm = name
+        found = self._snapshot.catalog().find(name) if name != model.name else model
+        return found or model
 
     async def _look_again(self, name: str) -> None:
         """A model that nobody knows may be new: asks the backends once more."""
         await self._snapshot.refresh()
+        self._waiting = None
         model = self._snapshot.catalog().find(name)
         if model is not None:
             self._plan(model)
@@ -129,237 +151,158 @@ class Generation:
         key, model = self._exchange.identity.key, self._call.model
         return Forbidden(f"key {key!r} may not use model {model!r}", param="model")
 
-    # --- attempts
+    # --- waiting for a turn
 
-    def _proceed(self, target: Target) -> None:
-        """Tries `target`, and while attempts fail at once, the next ones."""
-        while (error := self._try(target)) is not None:
-            step = self._step(error)
-            if step is None:
-                return
-            target = step
+    def _queue(self, places: list[Place], granted: Any) -> bool:
+        """True: a slot is there, and `granted` has been told. False: it waits. Raises QueueFull."""
+        now = time.monotonic()
+        entry = self._generator.router.entry(self._exchange.identity, self._call, places[0][1].model, now)
+        turn = Turn(entry, places, granted, self._not_admitted)
+        place = turn.enter(now)
+        if place is not None:
+            granted(place, entry.number)
+            return True
+        self._waiting = turn
+        self._generator.pulse.wake()
+        return False
 
-    def _try(self, target: Target) -> GhostError | None:
-        """None: the attempt is under way."""
-        self._waiting = None
-        upstream = self._snapshot.upstreams[target.backend]
-        exchange = self._exchange
-        attempt = self._attempt = Attempt(target.backend, target.model, time.monotonic())
-        exchange.attempts.append(attempt)
-        try:
-            request, self._answer = upstream.translator.prepare(self._call, target.model, self._extra)
-        except GhostError as error:
-            return error
-        exchange.usage = self._answer.usage
-        upstream.in_flight += 1
-        self._upstream = upstream
-        self._mode = Mode.HOLD if self._stream else Mode.WHOLE
-        self._held: list[bytes] = []
-        self._size = 0
-        if upstream.asleep:
-            self._waiting = self._responder.run(self._wake(upstream, request))
-        else:
-            self._send(upstream.client, request)
-        return None
+    def _admitted(self, place: Place, number: int) -> None:
+        """There is a slot in the model's own queue."""
+        self._slot = place[0], number
+        if self._waited():
+            self._proceed(self._first())
 
-    async def _wake(self, upstream: Upstream, request: UpstreamRequest) -> None:
-        try:
-            client = await upstream.ready()
-        except GhostError as error:
-            self._fail_over(error)
-        else:
-            self._waiting = None
-            self._send(client, request)
+    def _first(self) -> Target:
+        return self._route.targets[0]
 
-    def _send(self, client: Client, request: UpstreamRequest) -> None:
-        exchange, upstream = self._exchange, self._upstream
-        assert upstream is not None
-        limits = self._snapshot.limits(upstream, self._model, stream=self._stream)
-        exchange.backend = upstream.name
-        self._upstream_call = client.start(request, _forwarded(exchange, request), self, limits)
-
-    def _fail_over(self, error: GhostError) -> None:
-        """The attempt under way has failed, and the client has seen nothing of it."""
-        target = self._step(error)
-        if target is not None:
-            self._proceed(target)
-
-    def _step(self, error: GhostError) -> Target | None:
-        """The target to try now. None: later, or it is over and the client has been told."""
-        self._attempt.outcome, self._attempt.error = error.code or "error", error.message
-        self._release()
-        error.forget()
-        if self._failover is None:
-            self._failover = Failover(self._targets, self._snapshot.config.routing, self._generator.chance)
-        step = self._failover.after(error)
-        if step is None:
-            self._give_up(self._failover.verdict())
-            return None
-        target, pause = step
-        if pause:
-            self._waiting = self._responder.run(self._pause(pause, target))
-            return None
-        return target
+    # --- ends
 
     def _give_up(self, error: GhostError) -> None:
+        """No attempt is left."""
         if isinstance(error, UnsupportedParameter) and error.param == "n" and self._call.fields.get("n"):
             self._fan_out()
+            return
+        model = self._fallback(error) if self._exchange.committed is None else None
+        if model is None:
+            self._end_with(error)
+            return
+        self._failover = None
+        self._release_slot(time.monotonic())
+        try:
+            self._plan(model)
+        except GhostError as fault:
+            self._end_with(fault)
+
+    def _fallback(self, error: GhostError) -> Model | None:
+        """The model that the configuration names for such an error, if its turn has not been yet."""
+        config = self._model.config
+        if config is None:
+            return None
+        if isinstance(error, ContextLengthExceeded):
+            name = config.fallback.context
+        elif error.code in CONTENT_CODES:
+            name = config.fallback.content
         else:
+            unavailable = error.retryable or error.status == 503 or isinstance(error, QueueFull)
+            name = config.fallback.unavailable if unavailable else ""
+        model = self._snapshot.catalog().find(name) if name else None
+        self._visited.append(self._model.name)
+        if model is None or model.name in self._visited or not model.open_to(self._exchange.identity):
+            return None
+        return model
+
+    def _end_with(self, error: GhostError) -> None:
+        """Tells the client, in the answer if that has begun."""
+        now = time.monotonic()
+        exchange = self._exchange
+        self._close_attempt(error, now)
+        self._release(error, now)
+        refused = at_fault(error) and not exchange.committed
+        if not self._shown:
+            self._finish("refused" if refused else "error", now)
+            self._hint()
             self._responder.fail(error)
+            return
+        error = self._cause or error
+        exchange.error = error
+        exchange.outcome = "broken"
+        self._count_what_was_told()
+        self._finish("refused" if refused else "broken", now)
+        self._told_inside(error)
+
+    def _count_what_was_told(self) -> None:
+        """Of an answer that ends before its end."""
+        exchange = self._exchange
+        if exchange.committed is not None:
+            exchange.usage = spent(self._broken or self._answer)
+        elif exchange.usage is NO_USAGE:
+            exchange.usage = Usage(partial=True)
+        else:
+            exchange.usage.partial = True
+
+    def _told_inside(self, error: GhostError) -> None:
+        if self._broken is not None:
+            self._answer = self._broken
+        elif self._exchange.committed is None and self._stream:  # nothing but signs of life has gone out
+            writer = DOORS[self._call.door].writer(self._call, int(time.time()), self._generator.mint)
+            self._responder.write(writer.error(error))
+            self._responder.end(close=True)
+            return
+        super()._told_inside(error)
 
     def _fan_out(self) -> None:
         """No target gives several answers to a request: asks for each by itself."""
         from ghostllm.gateway.fanout import Fanout  # here, as it makes generations
 
         self._exchange.attempts.clear()
+        self._finish("", time.monotonic())
         fanout = Fanout(self._generator, self._snapshot, self._door, self._exchange, self._responder)
         self._waiting = fanout
         fanout.start(self._call.fields["n"])
 
-    async def _pause(self, seconds: float, target: Target) -> None:
-        await asyncio.sleep(seconds)
-        self._proceed(target)
-
-    def _release(self) -> None:
-        """The attempt is over: its place is free, and so is its connection, unless it has been given back.
-
-        The call knows its sink: were it kept here, the two would keep the request's body alive.
-        """
-        if self._upstream is not None:
-            self._upstream.in_flight -= 1
-            self._upstream = None
-        if self._upstream_call is not None:
-            self._upstream_call.cancel()
-            self._upstream_call = None
-
-    # --- the upstream call's sink
-
-    def head(self, head: ResponseHead) -> None:
-        self._attempt.status = head.status
-        self._head = head
-        if not 200 <= head.status < 300:
-            self._mode = Mode.ERROR
-            return
-        kind = head.headers.get(b"content-type", b"").lower()
-        if b"html" in kind or (self._stream and kind.startswith(b"application/json")):
-            raise UpstreamProtocolError(
-                f"backend {self._attempt.backend!r} answered {kind.decode('latin-1')!r} "
-                f"where {'an event stream' if self._stream else 'JSON'} was expected"
-            )
-        if self._stream and head.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise UpstreamProtocolError(f"backend {self._attempt.backend!r} compressed its stream unasked")
-        if not self._stream and self._upstream_call is not None:
-            self._upstream_call.producing()
-
-    def data(self, data: bytes) -> None:
-        if self._mode is Mode.FLOW:
-            answer = self._answer
-            out = answer.feed(data)
-            if out:
-                self._responder.write(out)
-            if answer.fault is not None:
-                raise answer.fault
-        elif self._mode is Mode.HOLD:
-            out = self._answer.feed(data)
-            if out:
-                self._keep(out, self._snapshot.answer_bytes)
-            if self._answer.committed:
-                self._commit()
-        elif self._mode is Mode.WHOLE:
-            self._keep(data, self._snapshot.answer_bytes)
-        else:
-            self._keep(data, ERROR_BODY_LIMIT)
-
-    def end(self) -> None:
-        self._upstream_call = None  # its connection takes it back, as soon as this returns
-        if self._mode is Mode.WHOLE:
-            self._deliver(b"".join(self._held))
-        elif self._mode is Mode.ERROR:
-            head, body = self._head, b"".join(self._held)
-            assert self._upstream is not None
-            self._fail_over(self._upstream.translator.failure(head.status, head.headers, body))
-        else:
-            last = self._answer.finish()
-            if self._mode is Mode.HOLD:  # complete and empty: that is what the model had to say
-                self._commit()
-            if last:
-                self._responder.write(last)
-            self._succeed()
-            self._responder.end()
-
-    def fail(self, error: GhostError) -> None:
-        if self._mode is not Mode.FLOW:
-            self._fail_over(error)
-            return
-        self._attempt.outcome, self._attempt.error = error.code or "error", error.message
-        self._exchange.error = error
-        self._exchange.outcome = "broken"
-        self._exchange.usage.partial = True
-        self._release()
-        self._told_inside(error)
-
-    # --- steps of an answer
-
-    def _keep(self, data: bytes, limit: int) -> None:
-        self._size += len(data)
-        if self._size <= limit:
-            self._held.append(data)
-        elif self._mode is not Mode.ERROR:  # of an error, the beginning will do
-            raise UpstreamProtocolError(f"backend {self._attempt.backend!r} answered more than {limit} bytes")
-
-    def _commit(self) -> None:
-        self._mode = Mode.FLOW
-        self._exchange.committed = time.monotonic()
-        self._responder.begin(*self._beginning())
-        if self._upstream_call is not None:
-            self._responder.attach(self._upstream_call)
-            self._upstream_call.producing()
-        held = b"".join(self._held)
-        self._held = []
-        if held:
-            self._responder.write(held)
-
-    def _beginning(self) -> tuple[int, Pairs]:
-        return 200, self._door.STREAM_HEADERS
-
-    def _told_inside(self, error: GhostError) -> None:
-        self._responder.write(self._answer.broken(error))
-        self._responder.end(close=True)
-
-    def _deliver(self, body: bytes) -> None:
-        encoding = self._head.headers.get(b"content-encoding")
-        if encoding is not None:
-            limit = self._snapshot.answer_bytes
-            body = _decoded(body, encoding, limit, self._attempt.backend)
-        out = self._answer.whole(body)
-        self._exchange.committed = time.monotonic()
-        self._succeed()
-        self._responder.respond(200, self._door.WHOLE_HEADERS, out)
-
     def _succeed(self) -> None:
+        now = time.monotonic()
         self._exchange.outcome = self._attempt.outcome = "ok"
-        self._release()
+        self._attempt.ended = now
+        self._release(None, now)
+        self._finish("ok", now)
 
+    def _release_slot(self, now: float) -> None:
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            slot[0].release(slot[1], now)
 
-def _decoded(body: bytes, encoding: bytes, limit: int, backend: str) -> bytes:
-    """Undoes a Content-Encoding that was not asked for, as some servers send whatever they are told."""
-    try:
-        return bytes(decode_body(body, encoding, limit))
-    except GhostError as error:
-        raise UpstreamProtocolError(
-            f"backend {backend!r}: its answer's {encoding!r} cannot be undone: {error.message}"
-        ) from None
+    def _finish(self, outcome: str, now: float) -> None:
+        """Nothing further happens here. outcome: for a split model's books; "": somebody else's."""
+        if self.over:
+            return
+        self.over = True
+        if self.keepalive:
+            self._generator.pulse.discard(self)
+        if self._slot is not None:
+            self._release_slot(now)
+        if self._asked and outcome:
+            self._generator.booked(self._asked, outcome, now, self._exchange)
 
+    # --- signs of life
 
-def _forwarded(exchange: Exchange, request: UpstreamRequest) -> bytes:
-    """The client's fields for the backend; they stand in for those of the same name that `request` has."""
-    headers = exchange.request.headers
-    if FORWARDED.isdisjoint(headers):
-        return exchange.id_field
-    passed = strip_hop_by_hop(headers)
-    request.headers = tuple(
-        pair for pair in request.headers if pair[0] not in FORWARDED or pair[0] not in passed
-    )
-    return exchange.id_field + field_block(
-        tuple((name, passed[name]) for name in sorted(FORWARDED) if name in passed)
-    )
+    def pulse(self, now: float) -> None:
+        """Called now and then."""
+        sent = self._exchange.bytes_out
+        if sent != self._seen:
+            self._seen = sent
+            self._quiet = now
+        elif now - self._quiet >= self.keepalive:
+            self._quiet = now
+            self._say_something(now)
+
+    def _say_something(self, now: float) -> None:
+        if self._upstream_call is not None and self._upstream_call.paused:
+            return  # it is the client that does not read
+        turn = self._waiting
+        data = sign_of_life(self._call, turn.outlook(now) if isinstance(turn, Turn) else None)
+        if data:
+            if not self._shown:
+                self._show()
+            self._responder.write(data)
+            self._seen = self._exchange.bytes_out

@@ -11,7 +11,7 @@ from ghostllm.gateway.routes import id_behind
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.message import Exchange
 from ghostllm.ports import Responder
-from ghostllm.routing.catalog import Model, allowed
+from ghostllm.routing.catalog import Model
 
 MODEL_PATH = "/v1/models/"
 
@@ -33,7 +33,7 @@ def model(snapshot: Snapshot, exchange: Exchange, responder: Responder) -> None:
     """One model by name or alias. The name may hold slashes, raw or percent-encoded."""
     name = id_behind(MODEL_PATH, exchange.request.path)
     found = snapshot.catalog().find(name)
-    if found is None or not allowed(exchange.identity, found.name):
+    if found is None or not found.open_to(exchange.identity):
         raise ModelNotFound(f"no backend serves the model {name!r}", param="model")
     render = anthropic.render_model if exchange.door == "anthropic" else openai.render_model
     exchange.outcome = "ok"

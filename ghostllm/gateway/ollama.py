@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ghostllm.api.ollama import door, listing
-from ghostllm.errors import Forbidden, ModelNotFound, UpstreamError
+from ghostllm.errors import Forbidden, ModelNotFound, Overloaded, UpstreamError
 from ghostllm.gateway.generate import Generator, body_of
 from ghostllm.gateway.generation import Generation
 from ghostllm.gateway.passage import PassageGeneration
@@ -16,7 +16,7 @@ from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.message import Exchange, Passage, Request
 from ghostllm.net.fetch import fetch_by
 from ghostllm.ports import ModelInfo, ModelServer, Responder, Work
-from ghostllm.routing.catalog import Model, Target, allowed
+from ghostllm.routing.catalog import Model, Target
 from ghostllm.routing.upstream import Upstream
 
 LOOK_SECONDS = 5.0  # to ask a backend about a model
@@ -30,7 +30,7 @@ class Ollama:
 
     def generate(
         self, snapshot: Snapshot, operation: str, exchange: Exchange, responder: Responder
-    ) -> Generation | None:
+    ) -> Work | None:
         """Raises GhostError for the client."""
         body = body_of(exchange.request, snapshot.body_bytes)
         call = exchange.call = door.read_call(operation, body)
@@ -38,14 +38,12 @@ class Ollama:
         call.elapsed = lambda: time.monotonic() - received
         if door.asks_nothing(call):
             model = _model(snapshot, exchange, call.model)
-            if not _is_ollama(snapshot.upstreams[model.targets[0].backend]):
+            if not _is_ollama(snapshot.upstreams[_target(model).backend]):
                 answer = door.load_answer(call, int(time.time()))
                 assert answer is not None
                 _answer(exchange, responder, answer)
                 return None
-        generation = Generation(self.generator, snapshot, door, exchange, responder)
-        generation.start()
-        return generation
+        return self.generator.generate(snapshot, door, exchange, responder)
 
     # --- the models
 
@@ -56,7 +54,7 @@ class Ollama:
     def show(self, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Work | None:
         name, fields = door.read_model(_json(snapshot, exchange.request))
         model = _model(snapshot, exchange, name)
-        target = model.targets[0]
+        target = _target(model)
         upstream = snapshot.upstreams[target.backend]
         if not _is_ollama(upstream):
             _answer(exchange, responder, listing.render_show(name, model.info))
@@ -125,7 +123,7 @@ async def _show(
 async def _ps(snapshot: Snapshot, exchange: Exchange, responder: Responder) -> None:
     """An Ollama says what it has in memory; of other servers every model is."""
     loaded: dict[str, Mapping[str, Mapping[str, Any]]] = {}
-    for name, upstream in snapshot.upstreams.items():
+    for name, upstream in list(snapshot.upstreams.items()):
         if isinstance(upstream.translator, ModelServer) and not upstream.asleep:
             try:
                 found = await fetch_by(
@@ -136,6 +134,8 @@ async def _ps(snapshot: Snapshot, exchange: Exchange, responder: Responder) -> N
                 loaded[name] = {}  # it has nothing in memory that could be used now
     entries: list[tuple[str, ModelInfo | None, Mapping[str, Any] | None]] = []
     for model in snapshot.catalog().visible(exchange.identity):
+        if not model.targets:
+            continue
         target = model.targets[0]
         if target.backend not in loaded:
             entries.append((model.name, model.info, None))
@@ -159,9 +159,16 @@ def _is_ollama(upstream: Upstream) -> bool:
 
 def _model(snapshot: Snapshot, exchange: Exchange, name: str) -> Model:
     model = snapshot.catalog().find(name)
-    if model is None or not allowed(exchange.identity, model.name):
+    if model is None or not model.open_to(exchange.identity):
         raise ModelNotFound(f"model {name!r} not found", param="model")
     return model
+
+
+def _target(model: Model) -> Target:
+    """The first, which speaks for the model. Raises Overloaded while there is none."""
+    if not model.targets:
+        raise Overloaded(f"no backend of model {model.name!r} is there now", retry_after=5)
+    return model.targets[0]
 
 
 def _json(snapshot: Snapshot, request: Request) -> bytes | bytearray:

@@ -13,8 +13,9 @@ from ghostllm import jsonx
 from ghostllm.api import multipart
 from ghostllm.api.doors import DOORS
 from ghostllm.errors import GhostError, NotFound, NotImplementedHere, RequestError, UnsupportedMediaType
+from ghostllm.gateway.delivery import Mode
 from ghostllm.gateway.generate import Generator, decoded_body
-from ghostllm.gateway.generation import Generation, Mode
+from ghostllm.gateway.generation import Generation
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.message import Body, Exchange, Pairs, Passage, Request
 from ghostllm.ports import Responder
@@ -93,7 +94,9 @@ class PassageGeneration(Generation):
         call, upstreams = self._call, self._snapshot.upstreams
         assert isinstance(call, Passage)
         targets = [
-            target for target in model.targets if upstreams[target.backend].translator.passes(call.path)
+            target
+            for target in model.targets
+            if target.backend in upstreams and upstreams[target.backend].translator.passes(call.path)
         ]
         if not targets:
             where = f"no backend of model {model.name!r}" if model.name else "no backend"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import parse_qs
 
+from ghostllm.api.ids import mint
 from ghostllm.api.responses import door, stored
 from ghostllm.api.responses.door import ResponsesCall
 from ghostllm.errors import MethodNotAllowed, NotFound, RequestError, UnsupportedParameter
@@ -129,7 +129,7 @@ class ResponsesGeneration(Generation):
         call = self._call
         assert isinstance(call, ResponsesCall)
         if _refers(call):
-            self._waiting = self._responder.run(self._after(_recall(call, self.store, self._key)))
+            self._wait(self._after(_recall(call, self.store, self._key)))
         else:
             super().start()
 
@@ -146,7 +146,7 @@ class ResponsesGeneration(Generation):
         call = self._call
         assert isinstance(call, ResponsesCall)
         if call.store and call.response is not None and call.response["status"] in KEPT:
-            items = stored.input_items(call.fields, call.references, _mint)
+            items = stored.input_items(call.fields, call.references, mint)
             self.store.put(call.response, items, self._key)
         super()._succeed()
 
@@ -161,7 +161,7 @@ class ResponsesCounting(Counting):
         assert isinstance(call, ResponsesCall)
         if _refers(call):
             key = self._exchange.identity.key
-            self._waiting = self._responder.run(self._after(_recall(call, self.store, key)))
+            self._wait(self._after(_recall(call, self.store, key)))
         else:
             super().start()
 
@@ -169,7 +169,3 @@ class ResponsesCounting(Counting):
         await recalled
         self._waiting = None
         Generation.start(self)
-
-
-def _mint(prefix: str) -> str:
-    return prefix + secrets.token_hex(12)

@@ -20,7 +20,8 @@ from ghostllm.routing.upstream import Upstream
 @dataclass(slots=True, frozen=True)
 class Snapshot:
     """catalog: gives the newest one. refresh: asks the backends for their models, for a name that nobody
-    knows. body_bytes, answer_bytes: the limits of the configuration that every call is held to.
+    knows. body_bytes, answer_bytes: the limits of the configuration that every call is held to. coalesces:
+    some model's identical requests share a call.
     """
 
     config: Config
@@ -30,22 +31,45 @@ class Snapshot:
     refresh: Callable[[], Awaitable[None]]
     body_bytes: int
     answer_bytes: int
-    _limits: dict[tuple[str, str, bool], TimeLimits] = field(default_factory=dict)
+    coalesces: bool = False
+    _limits: dict[tuple[str, str, bool, bool, bool], TimeLimits] = field(default_factory=dict)
 
-    def limits(self, upstream: Upstream, model: Model, *, stream: bool) -> TimeLimits:
-        """The time limits of one attempt.
+    def rescues(self, model: Model) -> bool:
+        """Whether its streams go on elsewhere when they break."""
+        own = model.config.rescue if model.config is not None else None
+        return self.config.routing.rescue if own is None else own
+
+    def limits(
+        self, upstream: Upstream, model: Model, *, stream: bool, last: bool, loading: bool
+    ) -> TimeLimits:
+        """The time limits of one attempt. last: there is no other target. loading: the model has to be loaded
+        first.
 
         The head of an answer that is not streamed comes when all of it has been computed, so neither the head
-        nor the first-token limit is for it: `total` bounds it.
+        nor the first-token limit is for it: `total` bounds it. Nor is there a reason to leave a slow target
+        for nobody: the last one may take as long as a whole answer.
         """
-        key = (upstream.name, model.name, stream)
+        key = (upstream.name, model.name, stream, last, loading)
         limits = self._limits.get(key)
         if limits is None:
             at = resolved_timeouts(self.config, upstream.config, model.config)
             if stream:
-                limits = TimeLimits(at.connect, at.head, at.first_token, at.idle, at.stream_total)
+                first_token = _longer(at.first_token, at.total) if last else at.first_token
+                load = at.load if loading else 0.0
+                limits = TimeLimits(
+                    at.connect,
+                    at.head and at.head + load,
+                    first_token and first_token + load,
+                    at.idle,
+                    at.stream_total,
+                )
             else:
                 limits = TimeLimits(at.connect, 0.0, 0.0, at.idle, at.total)
             if len(self._limits) < 10_000:
                 self._limits[key] = limits
         return limits
+
+
+def _longer(one: float, other: float) -> float:
+    """Of two limits; 0 is none."""
+    return max(one, other) if one and other else 0.0

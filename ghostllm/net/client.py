@@ -12,11 +12,13 @@ once more on a fresh one. Nothing else is sent twice here; failing over is the g
 from __future__ import annotations
 
 import asyncio
+import errno
+import re
 import ssl
 from dataclasses import dataclass
 from typing import Protocol
 
-from ghostllm.errors import GhostError, UpstreamConnectError, UpstreamTimeout
+from ghostllm.errors import GhostError, UpstreamConnectError, UpstreamRefused, UpstreamTimeout
 from ghostllm.message import Pairs, UpstreamRequest
 from ghostllm.net.address import Origin
 from ghostllm.net.outbox import Outbox
@@ -226,9 +228,8 @@ class Client:
             )
         except (OSError, ssl.SSLError) as error:
             call.task = None
-            self._fail(
-                call, UpstreamConnectError(f"backend {self.label!r} cannot be reached: {_reason(error)}")
-            )
+            kind = UpstreamRefused if _refused(error) else UpstreamConnectError
+            self._fail(call, kind(f"backend {self.label!r} cannot be reached: {_reason(error)}"))
             self._place_free(None)
             return
         except asyncio.CancelledError:
@@ -326,6 +327,12 @@ _LIMIT_WORDS = {
     "idle": "nothing more came",
     "total": "no complete answer",
 }
+
+
+def _refused(error: BaseException) -> bool:
+    """Of a name with several addresses, the error has one line for each and no number of its own."""
+    numbers = re.findall(r"\[Errno (-?\d+)\]", str(error))
+    return bool(numbers) and set(numbers) == {str(errno.ECONNREFUSED)}
 
 
 def _reason(error: BaseException) -> str:

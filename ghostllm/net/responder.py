@@ -41,7 +41,7 @@ class H1Responder:
         head = response_head(
             status,
             headers + exchange.headers,
-            exchange.id_field,
+            exchange.fields,
             length=len(body),
             close=not connection.keep,
             date=date_value(int(time.time())),
@@ -66,7 +66,7 @@ class H1Responder:
             response_head(
                 status,
                 headers + exchange.headers,
-                exchange.id_field,
+                exchange.fields,
                 chunked=chunked,
                 close=not connection.keep,
                 date=date_value(int(time.time())),

@@ -1,4 +1,4 @@
-"""What is seen from outside: the log, the access record of each request, the metrics.
+"""What is seen from outside: the log, the access record of each request, the metrics, the requests of late.
 
 Nothing in the request path imports this package; exchanges are handed to the observer. A *record* is one
 event with its fields; a *sink* takes records as bytes and writes them off the event loop; a *family* is a
@@ -16,6 +16,7 @@ from ghostllm.observe.lag import LoopLag
 from ghostllm.observe.log import Logger, LoggingHandler, gap_record
 from ghostllm.observe.metrics import Metrics
 from ghostllm.observe.observer import GatewayObserver
+from ghostllm.observe.recorder import Recorder
 from ghostllm.observe.render import json_line, text_line
 from ghostllm.observe.sink import LogSink
 
@@ -24,17 +25,19 @@ __all__ = ["Observability", "build"]
 
 class Observability:
     """log: for events. observer: for exchanges. metrics: `render(accept)`, and `gauge` for what others know.
+    recorder: what became of the last `keep` requests.
 
     Before `start` the log writes at once; between `start` and `stop` a thread does.
     """
 
-    def __init__(self, config: Log, fd: int, *, text: bool, colour: bool) -> None:
+    def __init__(self, config: Log, fd: int, *, text: bool, colour: bool, keep: int) -> None:
         render = text_line(colour=colour) if text else json_line
         self._sink = LogSink(fd, lambda dropped: gap_record(render, dropped))
         self.log = Logger(self._sink, render, config.level)
         self.metrics = Metrics()
         access = AccessLog(self._sink, render, config.level) if config.access else None
-        self.observer = GatewayObserver(self.metrics, access)
+        self.recorder = Recorder(keep)
+        self.observer = GatewayObserver(self.metrics, access, self.recorder if keep else None)
         self._handler = LoggingHandler(self.log)
         self._lag = LoopLag()
         self.metrics.add(self._lag.family)
@@ -58,11 +61,14 @@ class Observability:
         return self._sink.close()
 
 
-def build(config: Log, fd: int = 2) -> Observability:
-    """fd: the descriptor to write to; standard error unless told otherwise."""
+def build(config: Log, fd: int = 2, *, keep: int = 0) -> Observability:
+    """fd: the descriptor to write to; standard error unless told otherwise. keep: requests to be remembered
+    after their end.
+    """
     try:
         terminal = os.isatty(fd)
     except OSError:
         terminal = False
     text = config.format == "text" or (config.format == "auto" and terminal)
-    return Observability(config, fd, text=text, colour=terminal and not os.environ.get("NO_COLOR"))
+    colour = terminal and not os.environ.get("NO_COLOR")
+    return Observability(config, fd, text=text, colour=colour, keep=keep)

@@ -45,7 +45,7 @@ def access_record(exchange: Exchange, level: str, now: float) -> Record:
     received, finished = exchange.received, exchange.finished
     path = request.path
     if len(path) > LONGEST_NAME:
-        path = _cut(path)
+        path = shortened(path)
     record: Record = {
         "time": timestamp(now),
         "level": level,
@@ -63,7 +63,7 @@ def access_record(exchange: Exchange, level: str, now: float) -> Record:
     call = exchange.call
     if call is not None:
         usage, attempts, committed = exchange.usage, exchange.attempts, exchange.committed
-        record["model"] = call.model if len(call.model) <= LONGEST_NAME else _cut(call.model)
+        record["model"] = call.model if len(call.model) <= LONGEST_NAME else shortened(call.model)
         record["stream"] = call.stream
         record["backend"] = exchange.backend
         record["attempts"] = len(attempts)
@@ -77,6 +77,12 @@ def access_record(exchange: Exchange, level: str, now: float) -> Record:
             record["partial"] = True
         if len(attempts) > 1 or (attempts and attempts[0].outcome != "ok"):
             record["tried"] = [_tell(attempt) for attempt in attempts]
+        if exchange.rescued:
+            record["rescued"] = exchange.rescued
+        if exchange.queued:
+            record["queued_ms"] = int(exchange.queued * 1e6 + 0.5) / 1000
+        if exchange.arm:
+            record["arm"] = exchange.arm
     if exchange.error is not None and exchange.outcome != "ok":
         record["code"] = exchange.error.code
         record["error"] = exchange.error.message[:LONGEST_ERROR]
@@ -86,7 +92,8 @@ def access_record(exchange: Exchange, level: str, now: float) -> Record:
     return record
 
 
-def _cut(name: str) -> str:
+def shortened(name: str) -> str:
+    """A name that is longer than any that means something."""
     return name[:LONGEST_NAME] + "…"
 
 

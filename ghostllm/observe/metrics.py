@@ -103,10 +103,21 @@ class Metrics:
         self._attempts = Counters(
             "ghostllm_upstream_attempts", "Tries on backends by how they ended.", ("backend", "outcome")
         )
+        self._rescues = Counters(
+            "ghostllm_rescues",
+            "Streams that broke elsewhere and that this backend went on with.",
+            ("backend",),
+        )
+        self._queue = Histograms(
+            "ghostllm_queue_seconds",
+            "Waits for a turn, of those that waited.",
+            ("model",),
+            FIRST_TOKEN_BOUNDS,
+        )
         self._known: dict[Key, Series] = {}
         self._families: list[Family] = [
             self._requests, self._errors, self._cancelled, self._duration, self._first_token, self._tokens,
-            self._attempts,
+            self._attempts, self._rescues, self._queue,
         ]  # fmt: skip
         self.gauge("ghostllm_requests_in_flight", "Requests being served.", lambda: [({}, self.in_flight)])
         self._process_facts()
@@ -169,6 +180,10 @@ class Metrics:
             for attempt in exchange.attempts:
                 outcome = attempt.outcome if attempt.outcome in CODES else OTHER
                 self._attempts.series((attempt.backend, outcome)).value += 1
+                if attempt.purpose == "rescue" and attempt.first_token is not None:
+                    self._rescues.series((attempt.backend,)).value += 1
+            if exchange.queued:
+                self._queue.series((series.labels[1],)).observe(exchange.queued)
         outcome = exchange.outcome
         if outcome != "ok":
             self._add_failure(series, exchange, outcome)

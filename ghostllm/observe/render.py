@@ -14,7 +14,7 @@ from time import gmtime, strftime
 from typing import Any
 
 from ghostllm import jsonx
-from ghostllm.config.schema import Secret
+from ghostllm.config.kinds import Secret
 
 Record = dict[str, Any]
 Renderer = Callable[[Record], bytes]

@@ -17,7 +17,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 
-from ghostllm.errors import Overloaded
+from ghostllm.errors import Overloaded, QueueFull
 
 GAIN = 0.1
 """Weight of the newest value in the moving average of how long a slot is held."""
@@ -91,7 +91,7 @@ class Admission:
         return len(self._running)
 
     def enter(self, entry: Entry, now: float) -> None:
-        """Raises Overloaded when it would have to wait and there is no room."""
+        """Raises QueueFull when it would have to wait and there is no room."""
         settings = self._settings
         same = sum(other.model == entry.model for other in self._waiting.values())
         full = len(self._waiting) >= settings.waiting or same >= settings.waiting_model
@@ -101,7 +101,7 @@ class Admission:
         if full and self._pick(now) is not entry:
             after = self._free_times(now)[0]
             self.leave(entry.number)
-            raise Overloaded(
+            raise QueueFull(
                 f"{len(self._waiting)} requests are waiting here, {same} of them for model {entry.model!r}",
                 retry_after=max(1.0, after),
             )

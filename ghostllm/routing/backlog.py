@@ -81,6 +81,8 @@ class Backlog:
 
     def wait(self, now: float) -> float:
         """Seconds of work ahead of a request that would be sent now."""
+        if not self._waiting and not self._scraped[0]:
+            return 0.0
         self._expire(now)
         waiting, at = self._scraped
         others = max(0, waiting - len(self._waiting)) * self._mean if now - at <= STALE else 0.0

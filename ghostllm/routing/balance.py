@@ -31,10 +31,16 @@ def order(
     load: Load,
     rotation: Rotation,
     chance: random.Random,
+    warmth: Callable[[str], float] = lambda backend: 1.0,
 ) -> list[Target]:
     """failover: as configured. round_robin: each request begins one further. weighted: drawn by weight,
-    without putting back. least_requests: fewest in flight per weight first, ties by chance.
+    without putting back. least_requests: fewest in flight per weight first, ties by chance. warmth: factor of
+    a backend's weights, below 1 for a while after its return.
     """
+
+    def weight(target: Target) -> float:
+        return max(target.weight * warmth(target.backend), 1e-9)
+
     if len(targets) < 2 or policy == "failover":
         return list(targets)
     if policy == "round_robin":
@@ -42,10 +48,10 @@ def order(
         return [*targets[at:], *targets[:at]]
     if policy == "weighted":
         # Efraimidis and Spirakis (2006): sorting by u^(1/w) draws without replacement in proportion to w.
-        return sorted(targets, key=lambda target: -(chance.random() ** (1 / max(target.weight, 1e-9))))
+        return sorted(targets, key=lambda target: -(chance.random() ** (1 / weight(target))))
     if policy == "least_requests":
         return sorted(
             targets,
-            key=lambda target: ((load(target.backend) + 1) / max(target.weight, 1e-9), chance.random()),
+            key=lambda target: ((load(target.backend) + 1) / weight(target), chance.random()),
         )
     raise ValueError(f"unknown balance policy {policy!r}")

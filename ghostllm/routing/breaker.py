@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from ghostllm.config.traffic import Breaker as Settings
 from ghostllm.errors import GhostError, UpstreamAnswered, UpstreamError, UpstreamTimeout
 
 
@@ -59,24 +60,6 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
 """Only stragglers end while open, and they are not heard: no other pair occurs."""
 
 
-@dataclass(slots=True, frozen=True, kw_only=True)
-class Settings:
-    """Times in seconds. failures: in a row, to open. share: of failures among recent requests, to open;
-    volume: recent requests below which a share means nothing. memory: half-life of "recent". period: first
-    time open. period_max: longest. calm: time closed after which earlier openings are forgiven.
-    retry_after_max: a longer Retry-After is cut to this.
-    """
-
-    failures: int = 5
-    share: float = 0.5
-    volume: float = 10.0
-    memory: float = 10.0
-    period: float = 2.0
-    period_max: float = 60.0
-    calm: float = 60.0
-    retry_after_max: float = 120.0
-
-
 DEFAULTS = Settings()
 
 
@@ -95,6 +78,7 @@ class Breaker:
         self.closed_at: float | None = None  # when it last closed again; a slow start counts from here
         self._settings = settings
         self._era = 0
+        self._ordinary = Ticket(0, False)  # of all that are admitted while it is closed
         self._row = 0  # failures without a success between them
         self._openings = 0
         self._failed = _Decaying(settings.memory)
@@ -109,10 +93,12 @@ class Breaker:
 
     def admit(self, now: float, *, force: bool = False) -> Ticket | None:
         """Called when a request is really sent. None: not now. force: this is the last target there is."""
+        if self.state is State.CLOSED:
+            return self._ordinary
         if not force and not self.allows(now):
             return None
         self._step(Event.ADMITTED)
-        return Ticket(self._era, self.state is State.HALF_OPEN)
+        return Ticket(self._era, True)
 
     def settle(
         self, ticket: Ticket, verdict: Verdict, now: float, *, retry_after: float | None = None
@@ -126,6 +112,11 @@ class Breaker:
             self._succeeded(now)
         else:
             self._failure(now, retry_after)
+
+    @property
+    def spotless(self) -> bool:
+        """Nothing has ever failed here, or all is forgotten."""
+        return self.closed_at is None and not self._failed.any
 
     def faults(self, now: float) -> float:
         """Recent failures, decayed, times their share: one slip among many successes weighs next to nothing,
@@ -141,7 +132,7 @@ class Breaker:
             self._failed.clear()
             self._ended.clear()
             self.closed_at = now
-        self._step(Event.SUCCESS)
+            self._step(Event.SUCCESS)
 
     def _failure(self, now: float, retry_after: float | None) -> None:
         self._row += 1
@@ -186,6 +177,7 @@ class Breaker:
         if state is not self.state:
             self.state = state
             self._era += 1
+            self._ordinary = Ticket(self._era, False)
 
 
 def judge(error: GhostError | None, *, cancelled: bool = False) -> Verdict:
@@ -216,8 +208,16 @@ class _Decaying:
         self._at = 0.0
 
     def add(self, amount: float, now: float) -> None:
-        self._value = self.at(now) + amount
-        self._at = max(self._at, now)
+        # Within a hundredth of the half-life nothing fades that would be worth the computing.
+        if now - self._at < self._half_life / 100:
+            self._value += amount
+        else:
+            self._value = self.at(now) + amount
+            self._at = now
+
+    @property
+    def any(self) -> bool:
+        return self._value > 0.0
 
     def at(self, now: float) -> float:
         if not self._value:

@@ -7,8 +7,9 @@ it may be used where nothing better is known.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
+
+from ghostllm.config.traffic import Health as Settings
 
 
 class State(Enum):
@@ -42,18 +43,6 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.DOWN, Event.FELL): State.DOWN,
     (State.DOWN, Event.RESTARTED): State.DOWN,  # what crashes again and again has to last first
 }
-
-
-@dataclass(slots=True, frozen=True, kw_only=True)
-class Settings:
-    """rise, fall: probes in a row to return and to leave. slow_start: seconds from return to full weight, 0:
-    at once. first_weight: share of the weight on return.
-    """
-
-    rise: int = 2
-    fall: int = 3
-    slow_start: float = 30.0
-    first_weight: float = 0.1
 
 
 DEFAULTS = Settings()

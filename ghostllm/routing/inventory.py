@@ -5,7 +5,7 @@ answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ghostllm.errors import UpstreamError, UpstreamProtocolError
 from ghostllm.net.fetch import fetch_by
@@ -57,12 +57,23 @@ class Inventory:
     async def refresh(self) -> None:
         """Asks every backend that is awake."""
         self._last = asyncio.get_running_loop().time()
+        await self.ask(list(self._upstreams.values()))
+
+    async def ask(self, upstreams: Iterable[Upstream]) -> None:
+        """Asks those of them that are awake: new ones, at once."""
         before = dict(self.known)
-        await asyncio.gather(
-            *(self._ask(upstream) for upstream in self._upstreams.values() if not upstream.asleep)
-        )
+        await asyncio.gather(*(self._ask(upstream) for upstream in upstreams if not upstream.asleep))
         if self.known != before:
             self._changed(self.known)
+
+    def prune(self) -> None:
+        """Forgets the backends that are gone. One that was replaced keeps what its predecessor said until it
+        has been asked itself.
+        """
+        for name in self.known.keys() - self._upstreams.keys():
+            del self.known[name]
+        for name in self.reachable.keys() - self._upstreams.keys():
+            del self.reachable[name]
 
     async def close(self) -> None:
         if self._refreshing is not None:
@@ -73,6 +84,7 @@ class Inventory:
         self._refreshing = None
 
     async def _ask(self, upstream: Upstream) -> None:
+        models: Sequence[ModelInfo] | None
         error: UpstreamError | None = None
         try:
             await upstream.identify()
@@ -81,9 +93,13 @@ class Inventory:
                 raise UpstreamProtocolError(
                     f"backend {upstream.name!r}: its model list answers {answer.status}"
                 )
-            self.known[upstream.name] = upstream.translator.inventory(answer.body)
+            models = upstream.translator.inventory(answer.body)
         except UpstreamError as failed:
-            error = failed
+            models, error = None, failed
+        if self._upstreams.get(upstream.name) is not upstream:
+            return  # removed or replaced while it was being asked
+        if models is not None:
+            self.known[upstream.name] = models
         if self.reachable.get(upstream.name) is not (error is None):
             self.reachable[upstream.name] = error is None
             self._report(upstream.name, error)

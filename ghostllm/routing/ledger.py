@@ -1,7 +1,7 @@
 """What the gateway knows of its own traffic, kept together: backlogs, prefix index, measured rates. Ask it
 for the order of targets, and tell it what becomes of the request:
 
-    choices = ledger.order(targets, prompt, standing, now, chance)
+    choices = ledger.order(targets, prompt, condition, now, chance)
     sent = ledger.dispatched(choices[0].target, prompt, now)
     ledger.first_token(sent, now)          # at the first content
     ledger.ended(sent)                     # however it ended; unsent=True if the backend never took it
@@ -18,7 +18,6 @@ from ghostllm.routing import smart
 from ghostllm.routing.backlog import Backlog, BytesPerToken, PrefillRate
 from ghostllm.routing.catalog import Target
 from ghostllm.routing.prefix import BLOCK, Chain, Inserted, PrefixIndex
-from ghostllm.routing.screening import Standing
 
 
 @dataclass(slots=True, frozen=True)
@@ -40,6 +39,10 @@ class Sent:
     uncached: float
     alone: bool
     inserted: Inserted
+
+
+NOTHING: dict[str, int] = {}
+UNCHANGED = Inserted((), ())
 
 
 class Ledger:
@@ -64,6 +67,10 @@ class Ledger:
         self.backlog(backend)
         self.index.resize(backend, capacity)
 
+    def hold(self, backend: str, tokens: int) -> None:
+        """A backend's cache holds so many tokens."""
+        self.resize(backend, max(1, int(tokens * BytesPerToken().value / BLOCK)))
+
     def drop(self, backend: str) -> None:
         """The configuration has it no more. Requests still under way may end as usual."""
         self.index.drop(backend)
@@ -71,40 +78,45 @@ class Ledger:
         self._rates = {key: rate for key, rate in self._rates.items() if key[0] != backend}
 
     def backlog(self, backend: str) -> Backlog:
-        if backend not in self._backlogs:
-            self._backlogs[backend] = Backlog()
+        backlog = self._backlogs.get(backend)
+        if backlog is None:
+            backlog = self._backlogs[backend] = Backlog()
             self.index.resize(backend, self._capacity)
-        return self._backlogs[backend]
+        return backlog
 
     def rate(self, target: Target) -> PrefillRate:
-        return self._rates.setdefault((target.backend, target.model), PrefillRate())
+        key = target.backend, target.model
+        rate = self._rates.get(key)
+        if rate is None:
+            rate = self._rates[key] = PrefillRate()
+        return rate
 
     def ratio(self, model: str) -> BytesPerToken:
-        return self._ratios.setdefault(model, BytesPerToken())
+        ratio = self._ratios.get(model)
+        if ratio is None:
+            ratio = self._ratios[model] = BytesPerToken()
+        return ratio
 
     def order(
         self,
         targets: Sequence[Target],
         prompt: Prompt,
-        standing: Callable[[Target], Standing],
+        condition: Callable[[Target], smart.Condition],
         now: float,
         chance: random.Random,
     ) -> list[smart.Choice]:
         """Changes nothing but hidden first tokens that are taken to have come."""
         ratio = self.ratio(prompt.model).value
-        held = self.index.match(prompt.blocks)
+        held = self.index.match(prompt.blocks) if prompt.blocks else NOTHING
 
         def facts(target: Target) -> smart.Facts:
-            backlog, stand = self.backlog(target.backend), standing(target)
+            backlog = self.backlog(target.backend)
             return smart.Facts(
-                wait=backlog.wait(now),
-                cached=min(prompt.size, held.get(target.backend, 0) * BLOCK) / ratio,
-                rate=self.rate(target).seconds,
-                decoding=backlog.decoding,
-                loaded=stand.loaded,
-                load=stand.load,
-                weight=stand.weight,
-                faults=stand.faults,
+                backlog.wait(now),
+                min(prompt.size, held.get(target.backend, 0) * BLOCK) / ratio,
+                self.rate(target).seconds,
+                backlog.decoding,
+                condition(target),
             )
 
         return smart.order(targets, prompt.size / ratio, facts, chance=chance, settings=self._settings)
@@ -112,11 +124,11 @@ class Ledger:
     def dispatched(self, target: Target, prompt: Prompt, now: float, *, hidden: bool = False) -> Sent:
         """hidden: the answer is not streamed, so its first token will not be seen."""
         backlog = self.backlog(target.backend)
-        cached = self.index.match(prompt.blocks)[target.backend] * BLOCK
+        cached = self.index.match(prompt.blocks)[target.backend] * BLOCK if prompt.blocks else 0
         uncached = max(0, prompt.size - cached) / self.ratio(prompt.model).value
         number = next(self._numbers)
         alone = backlog.dispatched(number, self.rate(target).work(uncached), now, hidden=hidden)
-        inserted = self.index.insert(target.backend, prompt.blocks)
+        inserted = self.index.insert(target.backend, prompt.blocks) if prompt.blocks else UNCHANGED
         return Sent(number, target, now, uncached, alone and not hidden, inserted)
 
     def first_token(self, sent: Sent, now: float) -> None:
@@ -135,7 +147,7 @@ class Ledger:
             backlog.left(sent.number)
         if unsent:
             self.index.undo(sent.target.backend, sent.inserted)
-            sent.inserted = Inserted((), ())
+            sent.inserted = UNCHANGED
 
     def measured(self, prompt: Prompt, tokens: int) -> None:
         """tokens: the prompt's length as its backend reported it."""

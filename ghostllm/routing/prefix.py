@@ -30,15 +30,22 @@ def rendered(fields: Mapping[str, Any]) -> bytes:
     """What of a request's JSON a backend turns into its prompt, in the order in which templates do: tools,
     system text, then every message. A longer conversation begins with the bytes of the shorter one.
     """
-    parts = [jsonx.dumps(fields[name]) for name in ("tools", "system", "instructions") if fields.get(name)]
+    parts = [_json(fields[name]) for name in ("tools", "system", "instructions") if fields.get(name)]
     for name in ("messages", "input", "prompt"):
         value = fields.get(name)
         if isinstance(value, str):
             parts.append(value.encode("utf-8", "replace"))
         elif isinstance(value, list):
-            parts.extend(map(jsonx.dumps, value))
+            parts.extend(map(_json, value))
     prompt = b"\n".join(parts)
     return _MARKER.sub(b"", prompt) if b'"cache_control"' in prompt else prompt
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return jsonx.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return b""  # nested deeper than can be written: worth no guess
 
 
 def chain(prompt: bytes, *salt: str) -> list[int]:

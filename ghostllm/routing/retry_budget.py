@@ -8,19 +8,7 @@ Pure: `now` is an argument.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(slots=True, frozen=True, kw_only=True)
-class Settings:
-    """share: retries for each first attempt. per_second: retries whatever the traffic. burst: most tokens,
-    and the number at the start.
-    """
-
-    share: float = 0.2
-    per_second: float = 0.5
-    burst: float = 20.0
-
+from ghostllm.config.traffic import RetryBudget as Settings
 
 DEFAULTS = Settings()
 
@@ -40,6 +28,9 @@ class RetryBudget:
 
     def first(self, now: float) -> None:
         """A first attempt goes to this backend."""
+        if self.tokens >= self._settings.burst:  # the ordinary case: there is nothing to be filled up
+            self._at = max(self._at, now)
+            return
         self._fill(now)
         self._add(self._settings.share)
 

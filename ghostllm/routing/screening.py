@@ -17,19 +17,14 @@ from ghostllm.routing.catalog import Target
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Standing:
     """How a target stands. open_until: while its breaker lets nobody through, when the next probe is due.
-    fits: the prompt fits into its context. full: at its limit of requests. loaded, load, weight, faults: as
-    in smart.Facts.
+    unfit: why it could not serve this very request, "" if it can. full: at its limit of requests.
     """
 
     health: health.State = health.State.UP
     open_until: float | None = None
     draining: bool = False
-    fits: bool = True
+    unfit: str = ""
     full: bool = False
-    loaded: bool | None = None
-    load: float | None = None
-    weight: float = 1.0
-    faults: float = 0.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -49,7 +44,7 @@ def screen(
 ) -> Screened:
     """pin: name of a backend asked for; it alone is allowed if it passed, otherwise it counts for nothing."""
     stands = {target: standing(target) for target in targets}
-    words = {target: _refusal(stand) for target, stand in stands.items()}
+    words = {target: refusal(stand) for target, stand in stands.items()}
     forced = False
     allowed = [target for target in targets if words[target] is None]
     waiting = [target for target in targets if words[target] == "full"]
@@ -72,10 +67,12 @@ def screen(
     return Screened(tuple(allowed), refused, forced and bool(allowed), tuple(waiting))
 
 
-def _refusal(stand: Standing) -> str | None:
-    """What cannot change comes first: it is never readmitted."""
-    if not stand.fits:
-        return "context too small"
+def refusal(stand: Standing) -> str | None:
+    """Why nothing is sent there now, in a word; None: nothing speaks against it. What cannot change comes
+    first: it is never readmitted.
+    """
+    if stand.unfit:
+        return stand.unfit
     if stand.health is health.State.DOWN:
         return "down"
     if stand.open_until is not None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from ghostllm.config.traffic import CanaryConfig as Settings
 from ghostllm.routing.sticky import even, pull
 
 
@@ -62,22 +63,8 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
 """The other two are ends: a human starts a new canary."""
 
 
-@dataclass(slots=True, frozen=True, kw_only=True)
-class Settings:
-    """steps: shares of the callers, rising. answers: of the canary in a step before it is judged as good.
-    seconds: least length of a step. few: answers before it can be judged as worse. errors: share of failures
-    above the old variant's that is too much. slower: factor of the old variant's time to first token that is
-    too much. certain: standard errors that a difference must exceed.
-    """
-
-    steps: tuple[float, ...] = (0.01, 0.05, 0.25, 0.5)
-    answers: int = 100
-    seconds: float = 300.0
-    few: int = 20
-    errors: float = 0.02
-    slower: float = 1.5
-    certain: float = 2.0
-
+CERTAIN = 2.0
+"""Standard errors that a difference between the variants must exceed to count."""
 
 DEFAULTS = Settings()
 
@@ -164,11 +151,11 @@ class Canary:
             # With no answers of the old variant to compare with, its rate is taken as 0.
             allowed = old.error_rate + settings.errors
             spread = math.sqrt(_chance(old.error_rate, old.answers) + _chance(new.error_rate, new.answers))
-            if new.error_rate > allowed + settings.certain * spread:
+            if new.error_rate > allowed + CERTAIN * spread:
                 return f"{new.error_rate:.1%} of its answers failed, against {old.error_rate:.1%}"
         if min(new.times, old.times) >= settings.few:
             spread = math.sqrt(new.variance / new.times + old.variance / old.times)
-            if new.mean - old.mean > math.log(settings.slower) + settings.certain * spread:
+            if new.mean - old.mean > math.log(settings.slower) + CERTAIN * spread:
                 return f"first token after {math.exp(new.mean):.2f} s, against {math.exp(old.mean):.2f} s"
         return None
 

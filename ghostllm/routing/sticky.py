@@ -50,5 +50,8 @@ def conversation(fields: Mapping[str, Any]) -> str | None:
         opening = messages[: next(users, 0) + 1]
     else:
         return None
-    head = jsonx.dumps([fields.get("system"), fields.get("instructions"), *opening])
+    try:
+        head = jsonx.dumps([fields.get("system"), fields.get("instructions"), *opening])
+    except (TypeError, ValueError, RecursionError):
+        return None  # nested deeper than can be written
     return f"opening:{blake2b(head, digest_size=16).hexdigest()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from ghostllm.config.schema import BackendConfig
 from ghostllm.net.address import parse_origin
@@ -57,6 +58,11 @@ class Upstream:
         return self._client.stats if self._client is not None else PoolStats(0, 0, 0)
 
     @property
+    def known(self) -> bool:
+        """Whether it is settled what kind of server this is."""
+        return self._learn is None
+
+    @property
     def client(self) -> Client:
         assert self._client is not None
         return self._client
@@ -75,6 +81,12 @@ class Upstream:
             self._learn = None
             self.translator, url = found
             await self._move(url)
+
+    def beside(self) -> Client:
+        """A client of its own to the server's root, for looks that must not wait for a place among calls."""
+        origin = self.client.origin
+        root = replace(origin, base=origin.base.removesuffix("/v1"))
+        return Client(root, self.name, tls=self._tls)
 
     async def close(self) -> None:
         if self._client is not None:

@@ -17,6 +17,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -277,7 +278,9 @@ def _code(error: Exception) -> int:
 
 
 def _make_private(path: Path) -> None:
-    """Its owner's alone, before SQLite writes a byte: SQLite gives its side files the same mode."""
+    """Its owner's alone, before SQLite writes a byte: SQLite gives its side files the same mode when it makes
+    them. Those that a killed process has left are as it had them.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -285,3 +288,6 @@ def _make_private(path: Path) -> None:
             os.fchmod(descriptor, 0o600)
     finally:
         os.close(descriptor)
+    for suffix in ("-wal", "-shm", "-journal"):
+        with suppress(FileNotFoundError):
+            os.chmod(f"{path}{suffix}", 0o600)

@@ -7,7 +7,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from ghostllm.backends import base_url, translator
 from ghostllm.backends.anthropic import AnthropicBackend
-from ghostllm.config.schema import BackendConfig, Secret
+from ghostllm.config.kinds import Secret
+from ghostllm.config.schema import BackendConfig
 from ghostllm.errors import (
     ContextLengthExceeded,
     RequestError,
@@ -240,15 +241,17 @@ def test_models_are_listed_with_what_is_known_of_them():
     assert backend().inventory_request().path == "/v1/models?limit=1000"
     (model,) = backend().inventory(anthropic_formats.models(["claude-x"]))
     assert (model.id, model.created, model.owner) == ("claude-x", 1771459200, "anthropic")
-    assert model.context == 200_000 and model.capabilities == {"chat", "tools"}
-    seeing = {"image_input": {"supported": True}}
+    assert model.context == 200_000 and model.capabilities == frozenset()  # it does not say
+    seeing, blind = ({"image_input": {"supported": sees}} for sees in (True, False))
     listed = [
         {"id": "eyes", "capabilities": seeing, "created_at": "1970-01-01T00:00:00Z"},
+        {"id": "none", "capabilities": blind},
         {"id": "local", "object": "model", "created": 5, "owned_by": "llamacpp"},
         {"id": ""},
     ]
-    eyes, local = backend().inventory(dumps({"data": listed}))
+    eyes, none, local = backend().inventory(dumps({"data": listed}))
     assert "vision" in eyes.capabilities and eyes.created is None and eyes.context is None
+    assert none.capabilities == {"chat", "tools"}
     assert (local.id, local.created, local.owner) == ("local", 5, "llamacpp")
 
 

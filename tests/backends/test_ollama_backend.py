@@ -286,7 +286,7 @@ def test_models_are_listed_with_what_is_known_of_them():
     assert backend().inventory_request().path == "/api/tags"
     llama, nomic = backend().inventory(TAGS)
     assert (llama.id, llama.created, llama.context) == ("llama3.2:latest", 1777931809, 131072)
-    assert llama.capabilities == {"chat", "completions", "tools"}
+    assert llama.capabilities == {"chat", "completions", "embeddings", "tools"}
     assert (nomic.id, nomic.created, nomic.context, nomic.capabilities) == (
         "nomic-embed-text:latest",
         None,

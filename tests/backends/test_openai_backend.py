@@ -7,7 +7,8 @@ import pytest
 from ghostllm.backends import base_url, translator
 from ghostllm.backends.openai import OpenAIBackend, retry_after
 from ghostllm.backends.profiles import LLAMACPP, OPENAI, PROFILES, TRANSFORMERS, VLLM
-from ghostllm.config.schema import BackendConfig, Secret
+from ghostllm.config.kinds import Secret
+from ghostllm.config.schema import BackendConfig
 from ghostllm.errors import (
     ContextLengthExceeded,
     UnsupportedParameter,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bench import micro, micro_observe, micro_path
+from bench import micro, micro_observe, micro_path, micro_routing
 
-ROWS = {row.name: row for row in (*micro_path.ROWS, *micro_observe.ROWS)}
+TABLES = micro_path.ROWS, micro_routing.ROWS, micro_observe.ROWS
+ROWS = {row.name: row for table in TABLES for row in table}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -17,7 +18,7 @@ def test_the_row_can_be_timed(name: str) -> None:
 
 
 def test_names_are_unique() -> None:
-    assert len(ROWS) == len(micro_path.ROWS) + len(micro_observe.ROWS)
+    assert len(ROWS) == sum(map(len, TABLES))
 
 
 def test_a_row_whose_function_has_moved_fails_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import argparse
 import pytest
 
 from ghostllm.cli.flags import add_source_flags, load_from
-from ghostllm.config.schema import Secret
+from ghostllm.config.kinds import Secret
 from ghostllm.errors import ConfigError
 
 

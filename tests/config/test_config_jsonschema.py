@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from ghostllm.config.fields import fields_of, is_section
 from ghostllm.config.jsonschema import json_schema
+from ghostllm.config.kinds import Secret
 from ghostllm.config.load import build
-from ghostllm.config.schema import Config, Secret
+from ghostllm.config.schema import Config
 from ghostllm.errors import ConfigError
 
 SCHEMA = json_schema()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ghostllm.config.fields import env_names
+from ghostllm.config.kinds import Secret
 from ghostllm.config.load import load
-from ghostllm.config.schema import Config, Secret
+from ghostllm.config.schema import Config
 from ghostllm.config.sources import LEFT_ALONE, find_file, set_path
 from ghostllm.errors import ConfigError
 

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ghostllm.config.fields import env_names, fields_of
+from ghostllm.config.kinds import Secret
 from ghostllm.config.load import build, load
-from ghostllm.config.schema import BackendConfig, Config, KeyConfig, ModelConfig, Secret, TargetConfig
+from ghostllm.config.schema import BackendConfig, Config, KeyConfig, ModelConfig
 from ghostllm.config.sources import parse_text
+from ghostllm.config.traffic import TargetConfig
 from ghostllm.config.tree import located, merged
 from ghostllm.errors import ConfigError
 

@@ -6,8 +6,9 @@ import itertools
 
 from ghostllm.config.load import build
 from ghostllm.config.resolve import ResolvedTimeouts, resolved_timeouts
-from ghostllm.config.schema import BackendConfig, Config, ModelConfig, TargetConfig, Timeouts
+from ghostllm.config.schema import BackendConfig, Config, ModelConfig
 from ghostllm.config.sources import parse_text
+from ghostllm.config.traffic import TargetConfig, Timeouts
 
 
 def resolved(total_everywhere=None, backend=None, model=None, with_model=True):
@@ -19,7 +20,9 @@ def resolved(total_everywhere=None, backend=None, model=None, with_model=True):
 
 
 def test_built_in():
-    expected = ResolvedTimeouts(connect=5, head=300, first_token=300, idle=120, total=600, stream_total=0)
+    expected = ResolvedTimeouts(
+        connect=5, head=300, first_token=300, load=300, idle=120, total=600, stream_total=0
+    )
     assert resolved() == expected
     assert resolved(with_model=False) == expected
     assert resolved(Config().timeouts) == expected
@@ -44,4 +47,4 @@ def test_total_bounds_streams_only_where_it_is_meant():
 
 def test_a_partial_global_section_keeps_the_other_defaults():
     config = build(parse_text("[timeouts]\nidle = 1\n", "c"), {})
-    assert config.timeouts == Timeouts(connect=5, head=300, first_token=300, idle=1, total=600)
+    assert config.timeouts == Timeouts(connect=5, head=300, first_token=300, load=300, idle=1, total=600)

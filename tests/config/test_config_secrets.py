@@ -7,8 +7,9 @@ import dataclasses
 
 import pytest
 
+from ghostllm.config.kinds import Secret
 from ghostllm.config.load import build, load
-from ghostllm.config.schema import KeyConfig, Secret
+from ghostllm.config.schema import KeyConfig
 from ghostllm.config.sources import parse_text
 from ghostllm.errors import ConfigError
 

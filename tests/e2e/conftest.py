@@ -14,6 +14,14 @@ from tests.fakes.gateway import Gateway, Settings
 KINDS = ("vllm", "llamacpp", "transformers", "lmstudio", "ollama", "anthropic")
 
 
+FORGIVING: dict[str, Any] = {
+    "breaker": {"failures": 10**6, "volume": 10**6, "period": 0, "period_max": 0, "retry_after_max": 0},
+    "retry_budget": {"burst": 10**6},
+    "health": {"interval": 0, "load": 0},
+}
+"""Routing that remembers no failure: one test's faults must not move the next one's requests."""
+
+
 class Fakes(NamedTuple):
     """primary and second are of kind openai; the others are named after their kind."""
 
@@ -38,7 +46,15 @@ def settings(fakes: Fakes) -> Settings:
     ]  # fmt: skip
     backends += [{"name": kind, "kind": kind, "url": getattr(fakes, kind).url} for kind in KINDS]
     return {
-        "routing": {"attempts": 3, "backoff": 0.01, "backoff_max": 0.05, "retry_after_max": 3.0},
+        "routing": {
+            "balance": "failover",
+            "rescue": False,
+            "attempts": 3,
+            "backoff": 0.01,
+            "backoff_max": 0.05,
+            "retry_after_max": 3.0,
+            **FORGIVING,
+        },
         "timeouts": {"connect": 2.0, "head": 15.0, "first_token": 15.0, "idle": 15.0, "total": 30.0},
         "backends": backends,
         "models": [

@@ -310,11 +310,26 @@ def test_a_prompt_too_long_has_openais_code(gateway: Gateway, fakes: Fakes, mode
 
 def test_the_limit_that_fired_is_named(gateway: Gateway, fakes: Fakes) -> None:
     fakes.primary.script({"hang": True}, {"fault": "stall"})
-    head, token = gateway.chat("hasty", stream=True), gateway.chat("hasty", stream=True)
-    assert (head.status, token.status) == (504, 504)
-    assert "head" in head.error["message"]
-    assert "first token" in token.error["message"]
-    assert head.error["code"] == token.error["code"] == "upstream_timeout"
+    answer = gateway.chat("hasty", stream=True)
+    assert (answer.status, answer.error["code"]) == (504, "upstream_timeout")
+    assert "head" in answer.error["message"]
+    answer = gateway.chat("hasty-pair", stream=True)
+    assert content(answer) == WHOLE
+    [first, second] = gateway.record(answer.headers["x-request-id"])["tried"]
+    assert first["outcome"] == "upstream_timeout" and "first token" in first["error"]
+    assert second["outcome"] == "ok"
+
+
+def test_the_last_target_may_take_its_time(gateway: Gateway, fakes: Fakes) -> None:
+    """A late answer beats an error: the limit is for those that have somewhere else to go."""
+    fakes.primary.script({"gate": None, "fault": "wait", "fault_gate": "go", "at": 0})
+    with gateway.open() as raw:
+        raw.send(_chat("hasty", stream=True))
+        fakes.primary.call()
+        time.sleep(0.8)  # twice the limit
+        fakes.primary.release("go")
+        answer = raw.answer()
+    assert content(answer) == WHOLE
 
 
 def test_a_backend_that_is_down_is_a_clear_error(gateway: Gateway, fakes: Fakes) -> None:

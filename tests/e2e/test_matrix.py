@@ -17,6 +17,8 @@ from tests.fakes.fake import until
 from tests.fakes.gateway import Gateway
 from tests.fakes.raw import request as bytes_of
 
+pytestmark = pytest.mark.wide
+
 README = Path(__file__).parents[2] / "README.md"
 WHOLE = "".join(TEXT)
 BACKENDS = {"openai": "primary", **{kind: kind for kind in KINDS}}

@@ -118,6 +118,8 @@ def test_metrics_count(gateway: Gateway, fakes: Fakes) -> None:
 
 def test_metrics_are_bounded_against_made_up_names(gateway: Gateway) -> None:
     gateway.chat("first-unknown")
+    gateway.ask("GET", "/first/unknown")
+    gateway.ask("FIRSTUNKNOWN", "/")
     before = len(metrics(gateway))
     for number in range(30):
         gateway.chat(f"made-up-{number}")

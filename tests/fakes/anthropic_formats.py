@@ -36,10 +36,10 @@ def stop_reason(b: Behaviour) -> str | None:
     return STOP_REASONS.get(b.finish, b.finish) if b.finish else None
 
 
-def usage(completion: int) -> dict[str, Any]:
+def usage(b: Behaviour, completion: int) -> dict[str, Any]:
     """Of OpenAI's counts: Anthropic's input leaves out what came from the cache."""
     return {
-        "input_tokens": PROMPT_TOKENS - CACHED_TOKENS,
+        "input_tokens": b.prompt_tokens - CACHED_TOKENS,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": CACHED_TOKENS,
         "output_tokens": completion,
@@ -70,7 +70,7 @@ def stream(number: int, request: dict[str, Any], b: Behaviour) -> Stream:
 
     first = {**message(number, request, b), "content": [], "stop_reason": None, "stop_sequence": None}
     if b.usage != "never":
-        first["usage"] = usage(1)
+        first["usage"] = usage(b, 1)
     tokens, closing = _blocks(event, b)
     if b.comment:
         tokens = [event("ping") + token for token in tokens]
@@ -123,7 +123,7 @@ def whole(operation: str, number: int, request: dict[str, Any], b: Behaviour) ->
     answer = {**message(number, request, b), "content": content(b), "stop_reason": stop_reason(b),
               "stop_sequence": None}  # fmt: skip
     if b.usage != "never":
-        answer["usage"] = usage(len(_blocks(lambda *_, **__: b"", b)[0]))
+        answer["usage"] = usage(b, len(_blocks(lambda *_, **__: b"", b)[0]))
     return compact(answer)
 
 

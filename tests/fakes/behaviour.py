@@ -8,6 +8,8 @@ from typing import Any
 TEXT = ("Hello", ",", " wörld", " 🙂", ' "quoted\\"', "!")
 """The default answer: multi-byte characters and characters that JSON escapes."""
 
+PROMPT_TOKENS = 11
+
 
 @dataclass(kw_only=True)
 class Behaviour:
@@ -61,6 +63,13 @@ class Behaviour:
     interleaved: bool = False
     """Fragments of parallel calls take turns."""
     reasoning: str = ""
+    prefill: str | None = None
+    """A request that ends with the beginning of the answer (as the kind knows it) is answered with the rest.
+    None: where the kind does so by itself. continue: it does. refuse: 400, in the kind's own words. echo: it
+    repeats the beginning first. restart: it begins anew.
+    """
+    prompt_tokens: int = PROMPT_TOKENS
+    """As the usage says; what of the answer came with the request is added."""
     dimensions: int = 8
     extra_members: dict[str, Any] = field(default_factory=dict)
     """Added to whole answers and to every stream chunk."""

@@ -8,10 +8,10 @@ import struct
 from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
+from tests.fakes.behaviour import PROMPT_TOKENS as PROMPT_TOKENS
 from tests.fakes.behaviour import Behaviour
 
 CREATED = 1_790_000_000
-PROMPT_TOKENS = 11
 CACHED_TOKENS = 4
 REASONING_FIELD = {"vllm": "reasoning", "lmstudio": "reasoning", "llamacpp": "reasoning_content",
                    "transformers": "reasoning_content", "openai": "reasoning"}  # fmt: skip
@@ -59,8 +59,8 @@ def completion_tokens(kind: str, b: Behaviour) -> int:
 
 def usage(kind: str, b: Behaviour) -> dict[str, Any]:
     spent = completion_tokens(kind, b)
-    counts: dict[str, Any] = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": spent,
-                              "total_tokens": PROMPT_TOKENS + spent}  # fmt: skip
+    counts: dict[str, Any] = {"prompt_tokens": b.prompt_tokens, "completion_tokens": spent,
+                              "total_tokens": b.prompt_tokens + spent}  # fmt: skip
     if kind in ("openai", "llamacpp"):
         counts["prompt_tokens_details"] = {"cached_tokens": CACHED_TOKENS}
     if kind == "openai":
@@ -165,7 +165,7 @@ class _Events:
     def counts(self) -> bytes:
         more: dict[str, Any] = {"usage": usage(self._kind, self._b)}
         if self._kind == "llamacpp":
-            more["timings"] = {"prompt_n": PROMPT_TOKENS, "prompt_ms": 12.5, "predicted_ms": 40.25}
+            more["timings"] = {"prompt_n": self._b.prompt_tokens, "prompt_ms": 12.5, "predicted_ms": 40.25}
         return self.chunk([], more)
 
 
@@ -205,7 +205,7 @@ def whole(kind: str, operation: str, number: int, request: dict[str, Any], b: Be
     if kind == "openai":
         answer |= {"service_tier": "default", "system_fingerprint": "fp_560af6e559"}
     if kind == "llamacpp":
-        answer["timings"] = {"prompt_n": PROMPT_TOKENS, "predicted_ms": 40.25}
+        answer["timings"] = {"prompt_n": b.prompt_tokens, "predicted_ms": 40.25}
     answer |= b.extra_members
     return pretty(answer) if kind == "openai" else compact(answer)
 
@@ -278,3 +278,31 @@ def models(kind: str, names: list[str]) -> bytes:
     if kind == "llamacpp":
         listing["models"] = [{"name": name, "model": name, "capabilities": ["completion"]} for name in names]
     return compact(listing)
+
+
+def lmstudio_models(names: list[str]) -> bytes:
+    """`/api/v0/models`: nothing is loaded."""
+    data = [{"id": name, "object": "model", "type": "llm", "publisher": "p", "arch": "llama",
+             "state": "not-loaded", "max_context_length": 2048} for name in names]  # fmt: skip
+    return compact({"object": "list", "data": data})
+
+
+def metrics(running: int, started: float) -> bytes:
+    """`/metrics` of vLLM, as far as load goes. started: seconds since 1970."""
+    return f"""\
+# HELP process_start_time_seconds Start time of the process since unix epoch in seconds.
+# TYPE process_start_time_seconds gauge
+process_start_time_seconds {started:.2f}
+# HELP vllm:num_requests_running Number of requests in model execution batches.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{{engine="0",model_name="fake-model"}} {running:.1f}
+# HELP vllm:num_requests_waiting Number of requests waiting to be processed.
+# TYPE vllm:num_requests_waiting gauge
+vllm:num_requests_waiting{{engine="0",model_name="fake-model"}} 0.0
+# HELP vllm:kv_cache_usage_perc KV-cache usage. 1 means 100 percent usage.
+# TYPE vllm:kv_cache_usage_perc gauge
+vllm:kv_cache_usage_perc{{engine="0",model_name="fake-model"}} 0.25
+# HELP vllm:cache_config_info Information of the LLMEngine CacheConfig
+# TYPE vllm:cache_config_info gauge
+vllm:cache_config_info{{block_size="16",enable_prefix_caching="True",engine="0",num_gpu_blocks="573"}} 1.0
+""".encode()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,9 @@ class Gateway:
         found: list[dict[str, Any]] = []
 
         def look() -> bool:
-            found[:] = [record for record in self.records if record.get("request_id") == request_id]
+            likely = [line for line in list(self.lines) if request_id in line and line.startswith("{")]
+            records = [json.loads(line) for line in likely]  # a long log is not parsed again each time
+            found[:] = [record for record in records if record.get("request_id") == request_id]
             return bool(found)
 
         until(look, f"the access record of {request_id}")
@@ -124,11 +127,19 @@ class Gateway:
 
     @property
     def addresses(self) -> list[str]:
-        return [record["address"] for record in self.records if "listening" in record.values()]
+        return list(self._listening())
 
     @property
     def address(self) -> str:
-        return self.addresses[0]
+        """The first one: among the first lines of the log, which is not read to its end for it."""
+        return next(self._listening())
+
+    def _listening(self) -> Iterator[str]:
+        for line in list(self.lines):
+            if "listening" in line and line.startswith("{"):
+                record = json.loads(line)
+                if "listening" in record.values():
+                    yield record["address"]
 
     @property
     def url(self) -> str:

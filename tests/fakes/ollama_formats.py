@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tests.fakes.behaviour import Behaviour
-from tests.fakes.formats import PROMPT_TOKENS, Stream, compact, inputs, vector
+from tests.fakes.formats import Stream, compact, inputs, vector
 
 CREATED_AT = "2026-11-22T10:00:00.123456789Z"
 DIGEST = "2af3b81862c6be03c769683af18efdadb2c33f60ff32ab6f83e42c043d6c7816"
@@ -38,7 +38,7 @@ def _done(model: str, operation: str, b: Behaviour) -> dict[str, Any]:
     last |= {"done": True, "done_reason": b.finish or "stop", "total_duration": 5_043_500_667,
              "load_duration": 1_000_667}  # fmt: skip
     if b.usage != "never":
-        last |= {"prompt_eval_count": PROMPT_TOKENS, "prompt_eval_duration": 325_953_000,
+        last |= {"prompt_eval_count": b.prompt_tokens, "prompt_eval_duration": 325_953_000,
                  "eval_count": len(_messages(operation, b)), "eval_duration": 4_709_213_000}  # fmt: skip
     if operation == "generate":
         last["context"] = [1, 2, 3]
@@ -92,7 +92,7 @@ def tags(names: list[str]) -> bytes:
         {
             "models": [
                 {"name": name, "model": name, "modified_at": CREATED_AT, "size": 270_898_672,
-                 "digest": DIGEST, "details": details, "capabilities": ["completion", "tools"]}
+                 "digest": DIGEST, "details": details, "capabilities": ["completion", "tools", "vision"]}
                 for name in names
             ]
         }
@@ -105,6 +105,6 @@ def show() -> bytes:
             "template": "{{ .Prompt }}", "parameters": "", "modified_at": CREATED_AT,
             "details": {"family": "llama", "format": "gguf"},
             "model_info": {"general.architecture": "llama", "llama.context_length": 2048},
-            "capabilities": ["completion", "tools"],
+            "capabilities": ["completion", "tools", "vision"],
         }
     )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from tests.fakes import anthropic_formats, formats, ollama_formats
 from tests.fakes.behaviour import Behaviour
+from tests.fakes.prefill import continued
 
 
 class Step(NamedTuple):
@@ -43,6 +44,8 @@ def plan(kind: str, number: int, path: str, request: dict[str, Any], b: Behaviou
     if b.hang or b.reset or b.close:
         return [*steps, Step("stall" if b.hang else "rst" if b.reset else "fin")]
     operation = OPERATIONS.get(path, "chat")
+    if b.status == 200 and b.body is None:
+        b = continued(kind, operation, request, b)
     streams = request.get("stream", kind == "ollama") and operation not in WHOLE
     if b.status == 200 and b.body is None and streams:
         body, content_type = _streamed(kind, operation, number, request, b)

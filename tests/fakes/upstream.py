@@ -40,6 +40,7 @@ class Fake:
         self.connections: set[Connection] = set()
         self.gates: dict[str, asyncio.Event] = {}
         self.listener: asyncio.Server | None = None
+        self.born = time.time()
         self.port = 0
 
     async def listen(self, port: int) -> None:
@@ -90,16 +91,26 @@ class Fake:
             pages["/v1/models"] = formats.models(kind, self.models)
         if kind == "vllm":
             pages["/version"] = b'{"version":"0.32.0"}'
+            pages["/health"] = b""
+            pages["/metrics"] = formats.metrics(
+                sum(record["method"] == "POST" and record["outcome"] == "open" for record in self.records),
+                self.born,
+            )
         if kind == "llamacpp":
-            pages["/props"] = b'{"build_info":"b11434-0a1b2c3d","total_slots":4}'
+            pages["/props"] = b'{"build_info":"b11434-0a1b2c3d","total_slots":4,"is_sleeping":false}'
+            pages["/models"] = pages["/v1/models"]
+            pages["/slots"] = b'[{"id":0,"n_ctx":4096,"is_processing":false}]'
+            if path == "/metrics":
+                return self.plain(501, "This server does not support metrics endpoint.")
         if kind == "lmstudio":
             pages["/lmstudio-greeting"] = b'{"lmstudio":true}'
+            pages["/api/v0/models"] = formats.lmstudio_models(self.models)
         if kind == "transformers":
             pages["/openapi.json"] = b'{"paths":{"/load_model":{},"/reset":{},"/v1/models":{}}}'
         page = pages.get(path)
         if page is None:
             return self.plain(404, f"no such path: {path}")
-        plain = "text/plain; charset=utf-8" if path == "/" else "application/json"
+        plain = "text/plain; charset=utf-8" if path in ("/", "/metrics") else "application/json"
         top = head(kind, 200, plain, len(page))
         return [Step("send", top if method == "HEAD" else top + page, framed=False)]
 

@@ -24,7 +24,9 @@ def chat(model="m", *, stream=True, backend="one", usage=None, attempts=None, **
     made = exchange(**more)
     made.call = Call("openai", "chat", model, b'{"secret prompt"}', {"messages": "secret prompt"}, stream)
     made.backend = backend
-    made.attempts = [Attempt(backend, model, 100.0, 200, "ok")] if attempts is None else attempts
+    made.attempts = (
+        [Attempt(backend, model, 100.0, status=200, outcome="ok")] if attempts is None else attempts
+    )
     made.usage = usage or Usage(11, 6)
     made.committed = 100.1
     return made

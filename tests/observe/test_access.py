@@ -42,8 +42,10 @@ def test_a_request_that_is_no_call():
 
 def test_attempts_are_told_when_there_is_something_to_tell():
     tried = [
-        Attempt("one", "m-8b", 100.0, 500, "upstream_error", "backend 'one' says: broken"),
-        Attempt("two", "m", 100.2, 200, "ok"),
+        Attempt(
+            "one", "m-8b", 100.0, status=500, outcome="upstream_error", error="backend 'one' says: broken"
+        ),
+        Attempt("two", "m", 100.2, status=200, outcome="ok"),
     ]
     made = record(chat(backend="two", attempts=tried))
     assert (made["backend"], made["attempts"]) == ("two", 2)
@@ -52,7 +54,7 @@ def test_attempts_are_told_when_there_is_something_to_tell():
          "error": "backend 'one' says: broken"},
         {"backend": "two", "model": "m", "outcome": "ok", "status": 200},
     ]  # fmt: skip
-    made = record(chat(attempts=[Attempt("one", "m", 100.0, None, "cancelled")]))
+    made = record(chat(attempts=[Attempt("one", "m", 100.0, status=None, outcome="cancelled")]))
     assert made["tried"] == [{"backend": "one", "model": "m", "outcome": "cancelled"}]
 
 

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ghostllm import observe
-from ghostllm.config.schema import Log, Secret
+from ghostllm.config.kinds import Secret
+from ghostllm.config.schema import Log
 from ghostllm.observe.log import LoggingHandler
 from ghostllm.observe.render import json_line, text_line, timestamp
 

@@ -90,16 +90,28 @@ def test_counts_are_exact():
 
 def test_how_requests_fail():
     metrics = Metrics()
-    left = chat(status=0, outcome="cancelled", attempts=[Attempt("one", "m", 100.0, None, "cancelled")])
+    left = chat(
+        status=0, outcome="cancelled", attempts=[Attempt("one", "m", 100.0, status=None, outcome="cancelled")]
+    )
     left.committed = None
     run(metrics, left)
-    broken = chat(outcome="broken", attempts=[Attempt("one", "m", 100.0, 200, "upstream_incomplete")])
+    broken = chat(
+        outcome="broken", attempts=[Attempt("one", "m", 100.0, status=200, outcome="upstream_incomplete")]
+    )
     broken.error = UpstreamCut("cut")
     run(metrics, broken)
-    late = chat(status=504, outcome="error", attempts=[Attempt("one", "m", 100.0, None, "upstream_timeout")])
+    late = chat(
+        status=504,
+        outcome="error",
+        attempts=[Attempt("one", "m", 100.0, status=None, outcome="upstream_timeout")],
+    )
     late.error = UpstreamTimeout("late", limit="head")
     run(metrics, late)
-    odd = chat(status=400, outcome="error", attempts=[Attempt("one", "m", 100.0, 400, "made_up_by_backend")])
+    odd = chat(
+        status=400,
+        outcome="error",
+        attempts=[Attempt("one", "m", 100.0, status=400, outcome="made_up_by_backend")],
+    )
     odd.error = UpstreamAnswered(
         "?", upstream_status=400, status=400, code="made_up_by_backend", retryable=False
     )

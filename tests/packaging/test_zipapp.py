@@ -62,7 +62,7 @@ def test_data_files_can_be_read_from_it(zipapp: Path, tmp_path: Path) -> None:
                 print(one.name)
     """
     listed = subprocess.run(bare("-c", code, zipapp), cwd=tmp_path, env=BARE, capture_output=True, check=True)
-    assert {"py.typed", "app.py"} <= set(listed.stdout.decode().split())
+    assert {"py.typed", "message.py"} <= set(listed.stdout.decode().split())
 
 
 def test_it_serves(zipapp: Path, tmp_path: Path) -> None:

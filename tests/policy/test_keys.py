@@ -3,11 +3,17 @@
 import hashlib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ghostllm.config.schema import KeyConfig, Secret
+from ghostllm.config.identity import KeyAccess
+from ghostllm.config.kinds import Secret
+from ghostllm.config.schema import KeyConfig
 from ghostllm.errors import InvalidKey
 from ghostllm.message import Identity
-from ghostllm.policy.keys import KeyRing
+from ghostllm.policy.keyhash import KeyHash
+from ghostllm.policy.keys import EVERYBODY, Held, KeyRing, MadeKeys
+from ghostllm.policy.roles import may
 
 HASHED = hashlib.sha256(b"gk_hashed").hexdigest()
 RING = KeyRing(
@@ -56,3 +62,67 @@ def test_without_keys_everybody_is_anonymous():
 
 def test_a_ring_shows_no_key():
     assert "alice" not in repr(RING) and HASHED not in repr(RING)
+
+
+# --- what they may do, and until when
+
+NOW = 1_900_000_000.0
+
+
+def ring(*keys, now=NOW, **more):
+    access = {name: access for name, access in keys}
+    configured = [KeyConfig(name=name, key=Secret(f"gk_{name}")) for name, _ in keys]
+    return KeyRing(configured, access=access, clock=lambda: now, **more)
+
+
+def test_a_key_has_the_roles_that_it_is_given_and_else_those_of_before():
+    known = ring(("ann", KeyAccess(roles=("viewer",), team="red")))
+    identity = known.identify({b"x-api-key": b"gk_ann"})
+    assert (identity.roles, identity.team, identity.manage) == (("viewer",), "red", False)
+    assert may(identity, "metrics") and not may(identity, "chat")
+    keys = [KeyConfig(name="bob", key=Secret("gk_bob"), manage=True), KeyConfig(name="c", key=Secret("gk_c"))]
+    plain = KeyRing(keys)
+    bob, other = (plain.identify({b"api-key": key}) for key in (b"gk_bob", b"gk_c"))
+    assert bob.manage and may(bob, "admin:keys")
+    assert not other.manage and may(other, "chat") and not may(other, "admin:read")
+
+
+def test_a_role_that_manages_makes_a_key_that_manages():
+    identity = ring(("ops", KeyAccess(roles=("operator",)))).identify({b"x-api-key": b"gk_ops"})
+    assert identity.manage and not may(identity, "admin:keys")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2027-01-31", 1_801_353_600), ("2027-01-31T18:00:00Z", 1_801_418_400),
+        ("2027-01-31 18:00", 1_801_418_400), ("2027-01-31T18:00:00+02:00", 1_801_411_200),
+    ],
+)  # fmt: skip
+def test_a_key_ends_at_its_time(text, seconds):
+    headers = {b"x-api-key": b"gk_ann"}
+    assert ring(("ann", KeyAccess(expires=text)), now=seconds - 1).identify(headers).key == "ann"
+    with pytest.raises(InvalidKey, match="has expired"):
+        ring(("ann", KeyAccess(expires=text)), now=seconds).identify(headers)
+
+
+def test_keys_made_at_run_time_come_and_go():
+    hasher, made = KeyHash(b"secret"), MadeKeys()
+    rings = KeyRing([], hasher=hasher, made=made, clock=lambda: NOW)
+    assert rings.keyless and rings.identify({}) is EVERYBODY
+    digest = hasher.of_key(b"gk_new")
+    made.held[digest], made.ever = Held(digest, Identity("new"), NOW + 1), True
+    assert rings.identify({b"x-api-key": b"gk_new"}).key == "new" and made.held[digest].used == NOW
+    del made.held[digest]
+    for headers in ({}, {b"x-api-key": b"gk_new"}):  # the last one is gone: nobody may, not everybody
+        with pytest.raises(InvalidKey):
+            rings.identify(headers)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=80))
+def test_no_noise_is_a_key(noise):
+    for headers in ({b"authorization": b"Bearer " + noise}, {b"authorization": noise}, {b"api-key": noise}):
+        if noise.strip(b" \t") not in (b"gk_alice", b"gk_hashed"):
+            with pytest.raises(InvalidKey):
+                RING.identify(headers)

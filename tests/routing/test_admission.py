@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ghostllm.errors import Overloaded
+from ghostllm.errors import QueueFull
 from ghostllm.routing.admission import Admission, Entry, Outlook, Settings
 
 numbers = count(1)
@@ -128,13 +128,13 @@ def test_full_is_an_error_that_says_when():
     a, _, *_ = fill(admission, entry(), entry(), now=0.0)
     admission.next(0.0)
     fill(admission, entry(), entry())
-    with pytest.raises(Overloaded, match="2 requests are waiting") as caught:
+    with pytest.raises(QueueFull, match="2 requests are waiting") as caught:
         admission.enter(entry(), 6.0)
     assert caught.value.retry_after == 6.0  # as long again as the running ones have taken
     admission.release(a.number, 10.0)
     admission.next(10.0)
     fill(admission, entry(), now=10.0)
-    with pytest.raises(Overloaded) as caught:
+    with pytest.raises(QueueFull) as caught:
         admission.enter(entry(), 12.0)
     assert caught.value.retry_after == 1.0  # the other of the first two has been at it for longer than usual
     assert admission.waiting == 2
@@ -145,7 +145,7 @@ def test_one_model_cannot_fill_the_whole_queue():
     fill(admission, entry())
     admission.next(0.0)
     fill(admission, entry(), entry())
-    with pytest.raises(Overloaded, match="2 of them for model 'm'"):
+    with pytest.raises(QueueFull, match="2 of them for model 'm'"):
         admission.enter(entry(), 0.0)
     fill(admission, entry(model="other"))
 
@@ -226,7 +226,7 @@ def test_bounds_hold_and_nobody_is_lost(actions, slots, waiting, batch):
             try:
                 admission.enter(one, now)
                 queued[one.number] = one
-            except Overloaded as error:
+            except QueueFull as error:
                 assert len(queued) >= waiting and error.retry_after >= 1
         elif action == "leave" and queued:
             number = list(queued)[value % len(queued)]

@@ -21,6 +21,7 @@ from ghostllm.routing.breaker import TRANSITIONS, Breaker, Event, Settings, Stat
 from ghostllm.routing.catalog import Target
 from ghostllm.routing.ledger import Ledger, Prompt
 from ghostllm.routing.screening import Standing, screen
+from ghostllm.routing.smart import Condition
 
 OK, BAD, GONE = Verdict.SUCCESS, Verdict.FAILURE, Verdict.ABANDONED
 
@@ -223,13 +224,16 @@ def test_a_target_that_fails_fast_attracts_nothing():
     def standing(target):
         breaker = breakers[target.backend]
         closed = breaker.allows(now)
-        return Standing(open_until=None if closed else breaker.until, faults=breaker.faults(now))
+        return Standing(open_until=None if closed else breaker.until)
+
+    def condition(target):
+        return Condition(faults=breakers[target.backend].faults(now))
 
     for number in range(1000):
         now += 0.05
         asked = Prompt("m", 8192, [hash((number, at)) for at in range(8)])
         allowed = screen(targets, standing).allowed
-        for choice in ledger.order(allowed, asked, standing, now, chance):
+        for choice in ledger.order(allowed, asked, condition, now, chance):
             name = choice.target.backend
             ticket = breakers[name].admit(now)
             sent = ledger.dispatched(choice.target, asked, now)

@@ -5,12 +5,16 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ghostllm.config.schema import Routing
+from ghostllm.config.traffic import Routing
 from ghostllm.errors import (
+    CannotContinue,
+    QueueFull,
     RequestError,
     UnsupportedParameter,
     UpstreamAnswered,
     UpstreamConnectError,
+    UpstreamRefused,
+    UpstreamResting,
     UpstreamTimeout,
 )
 from ghostllm.routing.catalog import Target
@@ -30,8 +34,41 @@ def answered(status, retry_after=None, retryable=True):
     )
 
 
-def plan(*targets, **routing):
-    return Failover(targets, Routing(**routing), random.Random(3))
+class Open:
+    """Every target may be had, and paid for, but for those named."""
+
+    def __init__(self, resting=(), broke=(), full=()):
+        self.resting, self.broke, self.full = set(resting), set(broke), set(full)
+
+    def able(self, target, now):
+        return target not in self.resting | self.full
+
+    def waits(self, target, now):
+        return target in self.full
+
+    def pay(self, target, now):
+        return target not in self.broke
+
+
+class Tries:
+    """A failover whose steps are taken."""
+
+    def __init__(self, failover):
+        self.failover = failover
+        failover.trying(failover.current)
+
+    def after(self, error, **how):
+        step = self.failover.after(error, 0.0, **how)
+        if step is not None:
+            self.failover.trying(step[0])
+        return step
+
+    def __getattr__(self, name):
+        return getattr(self.failover, name)
+
+
+def plan(*targets, ways=None, **routing):
+    return Tries(Failover(targets, Routing(**routing), random.Random(3), ways or Open()))
 
 
 def test_the_next_target_is_tried_at_once():
@@ -109,3 +146,50 @@ def test_attempts_are_bounded_and_targets_are_first_tried_in_order(size, attempt
         tried.append(step[0])
     assert len(tried) <= attempts
     assert tried[:size] == targets[: len(tried[:size])]
+
+
+def test_those_that_may_be_had_come_before_those_that_rest():
+    failover = plan(A, B, C, ways=Open(resting=[B]))
+    assert failover.after(answered(401)) == (C, 0.0)
+    assert failover.after(answered(401)) == (B, 0.0), "better than nothing"
+    assert failover.last
+
+
+def test_a_rest_is_not_broken_while_another_may_be_tried_again():
+    failover = plan(A, B, ways=Open(resting=[B]))
+    target, pause = failover.after(answered(500))
+    assert target == A and pause > 0
+
+
+def test_a_queue_is_waited_in_before_a_target_is_tried_again():
+    failover = plan(A, B, C, ways=Open(resting=[B], full=[C]))
+    assert failover.after(UpstreamConnectError("down")) == (C, 0.0)
+    target, pause = failover.after(UpstreamConnectError("down"))
+    assert target == A and pause > 0
+
+
+def test_a_target_that_rests_is_likelier_than_one_where_nothing_listens():
+    failover = plan(A, B, ways=Open(resting=[B]))
+    assert failover.after(UpstreamRefused("refused")) == (B, 0.0)
+    target, pause = failover.after(UpstreamRefused("refused"))
+    assert target == A and pause > 0
+
+
+def test_what_cannot_be_paid_for_is_not_tried():
+    assert plan(A, B, ways=Open(broke=[B])).after(answered(401)) is None
+    assert plan(A, B, ways=Open(broke=[A, B])).after(answered(500)) is None
+    assert plan(A, B, C, ways=Open(broke=[B])).after(answered(500)) == (C, 0.0)
+
+
+def test_no_error_of_one_that_goes_on_with_a_stream_is_the_client_s_fault():
+    refused = answered(400, retryable=False)
+    assert plan(A, B).after(refused) is None
+    assert plan(A, B).after(refused, resuming=True) == (B, 0.0)
+
+
+def test_nothing_sent_is_no_attempt():
+    failover = plan(A, B, C, attempts=1)
+    assert failover.after(UpstreamResting("resting")) == (B, 0.0)
+    assert failover.after(QueueFull("full", retry_after=2.0)) == (C, 0.0)
+    assert failover.after(CannotContinue("no way")) is None
+    assert isinstance(failover.verdict(), QueueFull)

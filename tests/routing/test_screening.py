@@ -21,7 +21,7 @@ stands = st.builds(
     health=st.sampled_from(State),
     open_until=st.none() | st.floats(0, 100),
     draining=st.booleans(),
-    fits=st.booleans(),
+    unfit=st.sampled_from(("", "context too small")),
     full=st.booleans(),
 )
 
@@ -33,14 +33,14 @@ def test_a_plan_is_empty_only_when_nobody_could_serve(known, pin):
     good = {
         target
         for target, one in by.items()
-        if one.fits and one.health is State.UP and one.open_until is None and not one.draining
+        if not one.unfit and one.health is State.UP and one.open_until is None and not one.draining
     }
     free = {target for target in good if not by[target].full}
     if free:
         pinned = {target for target in free if target.backend == pin}
         assert set(result.allowed) == (pinned or free) and not result.forced
-    assert not {target for target in result.allowed if by[target].full or not by[target].fits}
-    if any(one.fits for one in known):
+    assert not {target for target in result.allowed if by[target].full or by[target].unfit}
+    if any(not one.unfit for one in known):
         assert result.allowed or result.waiting
     else:
         assert not result.allowed and not result.waiting
@@ -52,7 +52,7 @@ def test_a_plan_is_empty_only_when_nobody_could_serve(known, pin):
 
 
 def test_reasons():
-    result = screened(Standing(fits=False), Standing(open_until=3.0), UP)
+    result = screened(Standing(unfit="context too small"), Standing(open_until=3.0), UP)
     assert result.allowed == (C,)
     assert result.refused == ((A, "context too small"), (B, "breaker open"))
 

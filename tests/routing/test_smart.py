@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from ghostllm.routing.catalog import Target
 from ghostllm.routing.ledger import Ledger, Prompt
 from ghostllm.routing.prefix import BLOCK, chain
-from ghostllm.routing.screening import Standing
-from ghostllm.routing.smart import Facts, Settings, order
+from ghostllm.routing.smart import READY, Condition, Facts, Settings, order
 
 A, B, C = Target("a", "m"), Target("b", "m"), Target("c", "m")
 
@@ -34,8 +33,8 @@ def prompt(seed, size=40 * BLOCK, tenant=""):
     return Prompt("m", size, chain(data, "m", tenant))
 
 
-def choose(ledger, asked, now=0.0, targets=(A, B, C), standing=lambda _: Standing(), seed=1):
-    return ledger.order(targets, asked, standing, now, random.Random(seed))
+def choose(ledger, asked, now=0.0, targets=(A, B, C), condition=lambda _: READY, seed=1):
+    return ledger.order(targets, asked, condition, now, random.Random(seed))
 
 
 facts = st.builds(
@@ -44,10 +43,13 @@ facts = st.builds(
     cached=st.floats(0, 2000),
     rate=st.floats(0, 0.1),
     decoding=st.integers(0, 50),
-    loaded=st.sampled_from((None, True, False)),
-    load=st.none() | st.floats(0, 100),
-    weight=st.floats(0, 10),
-    faults=st.floats(0, 10),
+    condition=st.builds(
+        Condition,
+        loaded=st.sampled_from((None, True, False)),
+        load=st.none() | st.floats(0, 100),
+        weight=st.floats(0, 10),
+        faults=st.floats(0, 10),
+    ),
 )
 
 
@@ -56,9 +58,9 @@ def test_every_target_once_scores_rising_and_weight_zero_last(known, seed):
     choices = ranked({f"b{at}": one for at, one in enumerate(known)}, seed=seed)
     assert sorted(names(choices)) == sorted(f"b{at}" for at in range(len(known)))
     for spare in (False, True):
-        scores = [choice.score for choice in choices if (choice.facts.weight <= 0) == spare]
+        scores = [choice.score for choice in choices if (choice.facts.condition.weight <= 0) == spare]
         assert all(right >= left - 0.005 for left, right in zip(scores, scores[1:], strict=False))
-    spares = [choice.facts.weight <= 0 for choice in choices]
+    spares = [choice.facts.condition.weight <= 0 for choice in choices]
     assert spares == sorted(spares)
     assert ranked({}) == []
 
@@ -67,10 +69,13 @@ def test_each_term_of_the_score():
     idle = Facts()
     assert names(ranked({"a": Facts(wait=1), "b": idle})) == ["b", "a"]
     assert names(ranked({"a": idle, "b": Facts(cached=900)})) == ["b", "a"]
-    assert names(ranked({"a": Facts(loaded=False), "b": Facts(wait=5)})) == ["b", "a"]
-    assert names(ranked({"a": Facts(loaded=False, load=2), "b": Facts(wait=5)})) == ["a", "b"]
-    assert names(ranked({"a": Facts(weight=0.3), "b": Facts(wait=0.5)})) == ["b", "a"]
-    assert names(ranked({"a": Facts(faults=1), "b": Facts(wait=4)})) == ["b", "a"]
+    assert names(ranked({"a": Facts(condition=Condition(loaded=False)), "b": Facts(wait=5)})) == ["b", "a"]
+    assert names(ranked({"a": Facts(condition=Condition(loaded=False, load=2)), "b": Facts(wait=5)})) == [
+        "a",
+        "b",
+    ]
+    assert names(ranked({"a": Facts(condition=Condition(weight=0.3)), "b": Facts(wait=0.5)})) == ["b", "a"]
+    assert names(ranked({"a": Facts(condition=Condition(faults=1)), "b": Facts(wait=4)})) == ["b", "a"]
     assert names(ranked({"a": Facts(decoding=9), "b": Facts(decoding=3)}, decode=0.1)) == ["b", "a"]
 
 
@@ -83,7 +88,10 @@ def test_equals_are_drawn_and_reasons_are_given():
     firsts = {names(ranked({"a": Facts(), "b": Facts(wait=0.004)}, seed=seed))[0] for seed in range(30)}
     assert firsts == {"a", "b"}
     first, second = ranked(
-        {"a": Facts(cached=512, weight=0.5), "b": Facts(wait=30, loaded=False, faults=2.0)}
+        {
+            "a": Facts(cached=512, condition=Condition(weight=0.5)),
+            "b": Facts(wait=30, condition=Condition(loaded=False, faults=2.0)),
+        }
     )
     assert first.why == ("wait 0.00s", "cached 512 of 1000", "weight 0.5")
     assert second.why == ("wait 30.00s", "cached 0 of 1000", "to be loaded", "faults 2.0")
@@ -118,7 +126,7 @@ def test_where_nothing_is_shared_it_is_least_requests(sizes, seed):
     targets = [Target(f"b{at}", "m") for at in range(sizes[0])]
     for number in range(len(sizes)):
         asked = Prompt("m", 30 * BLOCK, [hash((seed, number, block)) for block in range(30)])
-        first = ledger.order(targets, asked, lambda _: Standing(), 0.0, chance)[0].target
+        first = ledger.order(targets, asked, lambda _: READY, 0.0, chance)[0].target
         fewest = min(ledger.backlog(target.backend).in_flight for target in targets)
         assert ledger.backlog(first.backend).in_flight == fewest
         ledger.dispatched(first, asked, 0.0)

@@ -141,6 +141,31 @@ def test_the_file_and_those_beside_it_are_its_owners_alone(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["state.db"]
 
 
+def test_side_files_that_a_killed_process_left_become_its_owners_alone(tmp_path):
+    path, other = tmp_path / "state.db", tmp_path / "open" / "state.db"
+    other.parent.mkdir()
+
+    def copy(suffix):
+        copied = Path(f"{other}{suffix}")
+        copied.write_bytes(Path(f"{path}{suffix}").read_bytes())
+        copied.chmod(0o644)
+
+    async def speak():
+        database = Database(path, [NOTES])
+        database.write(ADD, (1, "x"))
+        await database.flush()
+        for suffix in ("", "-wal", "-shm"):  # what is there while it runs is what a kill leaves
+            copy(suffix)
+        database.close()
+        reopened = Database(other, [NOTES])
+        assert await reopened.read(ALL) == [(1, "x")]
+        files = list(other.parent.iterdir())
+        assert len(files) == 3 and {file.stat().st_mode & 0o777 for file in files} == {0o600}
+        reopened.close()
+
+    asyncio.run(speak())
+
+
 # --- what goes wrong
 
 

@@ -40,6 +40,9 @@ from ghostllm.message import Usage
 _START, _DELTA, _STOP = "content_block_start", "content_block_delta", "content_block_stop"
 _CLOSE = b"}}\n\n"
 
+MEMBERS = {"text": "text", "thinking": "thinking", "tool_use": "partial_json"}
+"""Where the deltas of a block have their text."""
+
 
 class MessagesWriter:
     """Writes one message. identity: its id. model: the name the client used."""
@@ -87,6 +90,21 @@ class MessagesWriter:
 
     def error(self, error: GhostError) -> bytes:
         return error_event(error)
+
+    def go_on(self, index: int, kind: str, call: ToolCallDelta | None = None) -> None:
+        """Stands where the stream of another hand stopped: `message_start` is out, and block `index` is open,
+        or where kind is "" it is the next. call: of an open tool_use, what has been told of it. Thinking
+        whose signature is out is of the kind "signed".
+        """
+        self._started = True
+        self._index = index
+        self._kind = kind
+        if kind in MEMBERS:
+            self._hear(MEMBERS[kind])
+        if call is not None:
+            head = self._head = self._calls[call.index] = CallBlock(call.custom)
+            head.take(call)
+            head.opened, head.begun = True, bool(head.taken())
 
     def _rare(self, event: Event) -> bytes:
         if isinstance(event, Finish):
@@ -152,6 +170,10 @@ class MessagesWriter:
         self._leave(out)
         out.append(_event(_START, index=self._index, content_block=block))
         self._kind = kind
+        self._hear(member)
+
+    def _hear(self, member: str) -> None:
+        """Deltas of this kind follow."""
         delta = "input_json_delta" if member == "partial_json" else f"{member}_delta"
         frame = _event(_DELTA, index=self._index, delta={"type": delta, member: ""})
         self._open = frame[: -len(_CLOSE) - 2]

@@ -28,8 +28,6 @@ STREAM_HEADERS: Pairs = (
     (b"x-accel-buffering", b"no"),
 )
 
-KEEPALIVE = b'event: ping\ndata: {"type":"ping"}\n\n'
-"""May be sent before and between events: clients pass it over, before `message_start` too."""
 
 OPERATIONS = {"messages": "chat", "count_tokens": "count_tokens"}
 

@@ -23,7 +23,7 @@ from ghostllm.message import Call, Usage
 
 STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
-_STRING = (
+STRING = (
     rb'"[^"\\\x00-\x1f]*+'
     rb'(?:\\(?:["\\/bfnrt]|u(?:[0-9a-ce-fA-CE-F][0-9a-fA-F]|[dD][0-7])[0-9a-fA-F]{2})[^"\\\x00-\x1f]*+)*+"'
 )
@@ -33,7 +33,7 @@ _TOKENS = re.compile(
     rb"(?:event: content_block_delta\n"
     rb'data: \{"type": ?"content_block_delta", ?"index": ?(?:0|[1-9][0-9]{0,8}), ?"delta": ?\{"type": ?'
     rb'(?:"text_delta", ?"text"|"thinking_delta", ?"thinking"|"input_json_delta", ?"partial_json"): ?'
-    + _STRING
+    + STRING
     + rb" *+\} *+\}\n\n)++"  # Anthropic pads events with blanks, so that their length tells nothing
 )
 """Whole events that carry a piece of content each. No group of the pattern can match in two ways."""

@@ -87,6 +87,12 @@ def write_request(conversation: Conversation, model: str, max_tokens_default: in
     return body
 
 
+def stop_thinking(body: dict[str, Any]) -> None:
+    """For a request that ends with the beginning of its answer: Anthropic refuses to think then."""
+    if "thinking" in body:
+        body["thinking"] = {"type": "disabled"}
+
+
 def changes(parameters: Parameters | None, fields: Mapping[str, Any]) -> dict[str, Any]:
     """The members to set in a request of Anthropic's own that has `fields`, for the parameters of its model:
     these are named as OpenAI names them.

@@ -50,13 +50,18 @@ Elapsed = Callable[[], float]
 
 class LineWriter:
     """Writes the answer to one chat or generate request. created: seconds since 1970. chat: in the form of
-    `/api/chat`, otherwise of `/api/generate`.
+    `/api/chat`, otherwise of `/api/generate`. calls: how many have been told in the lines before.
     """
 
-    __slots__ = ("_calls", "_chat", "_close", "_elapsed", "_finish", "_first", "_frame", "_open", "_usage")
+    __slots__ = (
+        "_calls", "_chat", "_close", "_elapsed", "_finish", "_first", "_frame", "_number", "_open", "_usage",
+    )  # fmt: skip
 
-    def __init__(self, model: str, created: int, *, chat: bool, elapsed: Elapsed | None = None) -> None:
+    def __init__(
+        self, model: str, created: int, *, chat: bool, elapsed: Elapsed | None = None, calls: int = 0
+    ) -> None:
         self._chat = chat
+        self._number = calls  # of the next call
         self._elapsed = elapsed
         self._frame = {"model": model, "created_at": stamp(created)}
         opening = jsonx.dumps(self._frame)[:-1]
@@ -82,7 +87,7 @@ class LineWriter:
             return b""
         if isinstance(event, Finish):
             self._finish = event
-            calls = [call.member(index) for index, call in enumerate(self._calls.values())]
+            calls = [call.member(index) for index, call in enumerate(self._calls.values(), self._number)]
             return b"".join(self._line("", tool_calls=[call]) for call in calls)
         if isinstance(event, UsageEvent):
             self._usage = event.usage

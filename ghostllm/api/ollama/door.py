@@ -32,8 +32,6 @@ STREAM_HEADERS: Pairs = (
     (b"x-accel-buffering", b"no"),
 )
 
-KEEPALIVE = b""
-"""None: clients parse every line, and stumble over an empty one."""
 
 FORMS = {
     "ollama_chat": "chat",

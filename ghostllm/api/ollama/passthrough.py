@@ -19,7 +19,7 @@ from ghostllm.api.splice import edit
 from ghostllm.errors import GhostError, RequestError, UpstreamCut, UpstreamError, UpstreamProtocolError
 from ghostllm.message import Call, Usage
 
-_STRING = (
+STRING = (
     rb'"[^"\\\x00-\x1f]*+'
     rb'(?:\\(?:["\\/bfnrt]|u(?:[0-9a-ce-fA-CE-F][0-9a-fA-F]|[dD][0-7])[0-9a-fA-F]{2})[^"\\\x00-\x1f]*+)*+"'
 )
@@ -27,15 +27,15 @@ _STRING = (
 
 _TOKENS = re.compile(
     rb'(?:\{"model":(?:'
-    + _STRING
+    + STRING
     + rb'),"created_at":"[0-9TZ:.+-]++",(?:"message":\{"role":"assistant","content":'
-    + _STRING
+    + STRING
     + rb'(?:,"thinking":'
-    + _STRING
+    + STRING
     + rb')?\}|"response":'
-    + _STRING
+    + STRING
     + rb'(?:,"thinking":'
-    + _STRING
+    + STRING
     + rb')?),"done":false\}\n)++'
 )
 """Whole lines that carry a piece of text each, as Ollama writes them (Go's encoding/json puts in no blanks).

@@ -80,7 +80,7 @@ TOP_LOGPROBS_LIMIT = 20
 @dataclass(slots=True, frozen=True)
 class OllamaRequest:
     """forced: names of the functions of which one must be called; empty when none must. offered: tools were
-    given.
+    given, and nothing has been answered yet.
 
     single: at most one tool call is wanted. echo: text that the answer begins with.
     """
@@ -120,9 +120,16 @@ def chat_request(conversation: Conversation, model: str) -> OllamaRequest:
         "/api/chat",
         body,
         forced=tuple(tool.name for tool in tools) if forced else (),
-        offered=bool(tools),
+        offered=bool(tools) and conversation.messages[-1].role != "assistant",  # a text may be at its end
         single=conversation.parallel_tool_calls is False,
     )
+
+
+def stop_thinking(body: dict[str, Any]) -> None:
+    """For a chat that ends with the beginning of its answer. Ollama goes on with that by itself; where it
+    thinks first, it would take the rest for thoughts.
+    """
+    body["think"] = False
 
 
 def generate_request(continuation: Continuation, model: str) -> OllamaRequest:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ghostllm import jsonx
@@ -48,14 +48,23 @@ FINISH = {
 
 class ChatWriter:
     """Writes one choice of one chat answer. created: seconds since 1970. usage: the client asked for it in
-    its stream.
+    its stream. more: other members that all chunks have.
     """
 
     __slots__ = ("_close", "_frame", "_open", "_text_close", "_text_open", "_usage")
 
-    def __init__(self, identity: str, model: str, created: int, *, usage: bool = True) -> None:
+    def __init__(
+        self,
+        identity: str,
+        model: str,
+        created: int,
+        *,
+        usage: bool = True,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
         self._usage = usage
         self._frame = {"id": identity, "object": "chat.completion", "created": created, "model": model}
+        self._frame.update(more or {})
         self._open, self._close = _chunk_frame({**self._frame, "object": "chat.completion.chunk"}, usage)
         self._open += b'"delta":'
         self._text_open = self._open + b'{"content":'
@@ -125,14 +134,25 @@ class ChatWriter:
 
 
 class CompletionWriter:
-    """Writes a plain continuation. text_offset of logprobs counts characters from the text's beginning."""
+    """Writes a plain continuation. text_offset of logprobs counts characters from the text's beginning. more:
+    as in ChatWriter.
+    """
 
     __slots__ = ("_close", "_frame", "_offset", "_open", "_text_close", "_usage")
 
-    def __init__(self, identity: str, model: str, created: int, *, usage: bool = True) -> None:
+    def __init__(
+        self,
+        identity: str,
+        model: str,
+        created: int,
+        *,
+        usage: bool = True,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
         self._usage = usage
         self._offset = 0
         self._frame = {"id": identity, "object": "text_completion", "created": created, "model": model}
+        self._frame.update(more or {})
         self._open, self._close = _chunk_frame(self._frame, usage)
         self._open += b'"text":'
         self._text_close = b',"logprobs":null,"finish_reason":null' + self._close

@@ -28,9 +28,6 @@ STREAM_HEADERS: Pairs = (
     (b"x-accel-buffering", b"no"),
 )
 
-KEEPALIVE = b": ping\n\n"
-"""A comment: every SSE parser skips it, so it may be sent before and between events."""
-
 _NEEDS = {"chat": "messages", "completions": "prompt", "embeddings": "input"}
 _SHAPES = {
     "prompt": "a string, or an array of strings, token ids or arrays of token ids",

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any
 
 from ghostllm import jsonx
 
@@ -78,6 +81,42 @@ class Frame:
         except ValueError:
             return None
         return plain if plain.isprintable() else None  # a bare control character is no JSON
+
+    def cut(self, pieces: list[bytes]) -> bytes | None:
+        """The texts of a row of sound events, a piece each, as JSON strings without the first and the last
+        quotation mark, a comma between them; None if one of the events does not fit.
+        """
+        head, foot = self._head, self._foot
+        block = b"".join(pieces)
+        if self._close:
+            row = _padded(head, foot, self._close)
+            parts: list[bytes] = row.findall(block) if not row.sub(b"", block) else []
+        else:
+            parts = list(map(itemgetter(slice(len(head), -len(foot))), pieces))
+            if head + (foot + head).join(parts) + foot != block:
+                return None
+        texts = b'","'.join(parts)
+        if len(parts) != len(pieces):
+            return None
+        if texts.count(b'"') != 2 * len(parts) - 2 and len(unquoted(texts)) != len(parts):
+            return None  # something beside the text, or a quotation mark in it
+        return texts
+
+
+def unquoted(texts: bytes) -> list[Any]:
+    """The values of what `Frame.cut` has given; [] if that is no JSON."""
+    try:
+        values: list[Any] = jsonx.loads(b'["%b"]' % texts)
+    except jsonx.DecodeError:
+        return []
+    return values if set(map(type, values)) == {str} else []
+
+
+@lru_cache(maxsize=64)
+def _padded(head: bytes, foot: bytes, close: bytes) -> re.Pattern[bytes]:
+    """An event, with its text as group 1."""
+    text = rb'([^"\\]*+(?:\\.[^"\\]*+)*+)'
+    return re.compile(re.escape(head) + text + re.escape(foot) + rb'[^"\\]*+' + re.escape(close))
 
 
 def learn(event: bytes, gap: int, edited: Callable[[bytes], bytes]) -> Frame | None:

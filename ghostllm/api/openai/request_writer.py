@@ -64,8 +64,8 @@ def write_request(conversation: Conversation, traits: Traits = LOSSLESS) -> dict
         **_write_stream(conversation),
     }
     body.update((name, value) for name, value in optional.items() if value is not None)
-    _merge(body, _write_thinking(conversation, traits))
-    _merge(body, _extensions(conversation.extensions))
+    merge(body, _write_thinking(conversation, traits))
+    merge(body, _extensions(conversation.extensions))
     return body
 
 
@@ -156,7 +156,7 @@ def _extensions(extensions: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in extensions.items() if name not in IGNORED}
 
 
-def _merge(body: dict[str, Any], members: Mapping[str, Any]) -> None:
+def merge(body: dict[str, Any], members: Mapping[str, Any]) -> None:
     """Sets members; of two objects under one name (chat_template_kwargs), both stay."""
     for name, value in members.items():
         known = body.get(name)

@@ -61,5 +61,10 @@ class Traits:
     labels: bool = True
     """Takes `metadata`, a label that changes nothing in the answer."""
 
+    continues: Mapping[str, Any] | None = None
+    """Members with which it goes on with a last message of the assistant's. None: it knows no way to, and
+    begins another turn.
+    """
+
 
 LOSSLESS = Traits()

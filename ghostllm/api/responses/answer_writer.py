@@ -241,12 +241,13 @@ class ResponsesWriter:
         """The object with which a stream of the same answer ends."""
         self._started = True
         self._usage = answer.usage
-        for event in _events(answer):
+        for event in events_of(answer):
             self.event(event)
         return jsonx.dumps(self._final(ending(self._finish)))
 
 
-def _events(answer: Answer) -> Iterator[Event]:
+def events_of(answer: Answer) -> Iterator[Event]:
+    """Its parts and its finish, as a stream would have given them."""
     tokens = list(answer.logprobs)[::-1]
     for index, part in enumerate(answer.parts):
         if isinstance(part, Text):

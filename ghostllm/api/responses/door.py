@@ -12,7 +12,6 @@ from typing import Any
 from ghostllm import jsonx
 from ghostllm.api.calls import flag, model_name, read_object, wrong
 from ghostllm.api.canonical import Conversation
-from ghostllm.api.openai.door import KEEPALIVE as KEEPALIVE
 from ghostllm.api.openai.door import STREAM_HEADERS as STREAM_HEADERS
 from ghostllm.api.openai.door import WHOLE_HEADERS as WHOLE_HEADERS
 from ghostllm.api.openai.errors import error_headers as error_headers

@@ -103,10 +103,6 @@ def test_there_are_no_embeddings():
         door.write_embeddings(door.read_call("messages", messages()), [[1.0]], Usage())
 
 
-def test_the_keepalive_is_a_ping():
-    assert events_of(door.KEEPALIVE) == [("ping", {"type": "ping"})]
-
-
 # --- errors
 
 

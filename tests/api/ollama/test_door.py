@@ -182,10 +182,6 @@ def test_embeddings_are_written_in_the_form_of_their_path():
     assert door.write_embeddings(older, vectors[:1], usage) == b'{"embedding":[0.5,-1]}'
 
 
-def test_nothing_fills_the_silence():
-    assert door.KEEPALIVE == b""
-
-
 @pytest.mark.parametrize(
     ("error", "status", "text"),
     [

@@ -185,7 +185,3 @@ def test_models():
     assert loads(listing) == {"object": "list", "data": [made, unknown]}
     assert loads(openai.render_model("a", 5, "vllm")) == made
     assert jsonx.loads(openai.render_models([])) == {"object": "list", "data": []}
-
-
-def test_the_keepalive_is_a_comment():
-    assert openai.KEEPALIVE.startswith(b":") and openai.KEEPALIVE.endswith(b"\n\n")

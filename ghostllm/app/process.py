@@ -1,0 +1,197 @@
+"""One gateway process, from its configuration to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import signal
+import sys
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import ghostllm
+from ghostllm import observe
+from ghostllm.admin import routes as admin
+from ghostllm.app.fleet_life import FleetLife
+from ghostllm.app.gauges import add_routing_gauges
+from ghostllm.app.operations import Operator
+from ghostllm.config.schema import Config
+from ghostllm.gateway.gateway import Gateway, Parts
+from ghostllm.gateway.generate import Generator
+from ghostllm.gateway.snapshot import Snapshot
+from ghostllm.net import loop
+from ghostllm.net.server import Server
+from ghostllm.policy.keys import KeyRing
+from ghostllm.routing.prober import Prober
+from ghostllm.routing.router import Router
+from ghostllm.state import responses
+from ghostllm.state.database import Database
+from ghostllm.state.responses import ResponseStore
+from ghostllm.state.schema import StateError
+
+GC_THRESHOLD = 20_000
+
+
+def serve(config: Config) -> int:
+    """Runs until SIGTERM or SIGINT; the process's exit status."""
+    # What has been loaded stays: the collector need not look at it again and again. A request leaves no rings
+    # behind, so it may also look less often than after every 700 objects.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
+    return loop.run(App(config).run())
+
+
+class App:
+    """One gateway process."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._seen = observe.build(config.log, keep=config.routing.explain)
+        self._log = self._seen.log
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        self._seen.start(asyncio.get_running_loop())
+        try:
+            return await self._run()
+        finally:
+            self._seen.stop()
+
+    async def _run(self) -> int:
+        self._handle_signals()
+        self._fleet = FleetLife(self._config, self._log, self._own, self._fleet_changed)
+        chance = random.Random()
+        routing = self._config.routing
+        self._router = Router(routing, self._fleet.upstreams, chance, time.monotonic())
+        generator = Generator(self._router)
+        operator = Operator(self._fleet, generator, self._log)
+        self._fleet.answered = operator.answered
+        prober = operator.prober = Prober(self._fleet.upstreams, routing.health, operator.probed, chance)
+        try:
+            database = Database(
+                self._config.state.file or None, [responses.COMPONENT], failed=self._unwritten
+            )
+        except StateError as error:
+            self._log.error("cannot start", reason=str(error))
+            return 1
+        store = ResponseStore(database, responses.Limits(retention=self._config.state.responses))
+        gateway = self._gateway = Gateway(
+            self._snapshot(),
+            Parts(
+                generator=generator,
+                observer=self._seen.observer,
+                metrics=self._seen.metrics.render,
+                store=store,
+                routes=admin.routes(operator, self._seen.recorder),
+            ),
+        )
+        gateway.ready = lambda: any(
+            self._serves(model.targets) for model in self._fleet.catalog.models.values()
+        )
+        server = Server(gateway, self._config.server, self._crashed)
+        self._observe(server)
+        add_routing_gauges(self._seen.metrics, self._fleet.upstreams, generator)
+        try:
+            bound = await server.start()
+        except OSError as error:
+            self._log.error("cannot start", reason=str(error.strerror or error))
+            return 1
+        for address in bound:
+            self._log.info("listening", address=address, version=ghostllm.__version__, loop=loop.NAME)
+        self._fleet.start(bound)
+        self._own(prober.run())
+        await self._stop.wait()
+        gateway.draining = True
+        self._log.info("draining", connections=server.connections, limit_s=self._config.server.timeouts.drain)
+        await server.close(self._config.server.timeouts.drain)
+        await self._close()
+        database.close()
+        self._log.info("stopped")
+        return 0
+
+    async def _close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._fleet.close()
+
+    # --- what the gateway asks of us
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(
+            self._config,
+            self._fleet.upstreams,
+            KeyRing(self._config.keys),
+            catalog=lambda: self._fleet.catalog,
+            refresh=self._fleet.inventory.refresh_soon,
+            body_bytes=self._config.server.limits.body_bytes,
+            answer_bytes=self._config.server.limits.answer_bytes,
+            coalesces=any(model.coalesce for model in self._config.models),
+        )
+
+    def _fleet_changed(self) -> None:
+        self._gateway.snapshot = self._snapshot()
+        self._router.prune()
+
+    def _serves(self, targets: Sequence[Any]) -> bool:
+        return any(self._fleet.inventory.reachable.get(target.backend, True) for target in targets)
+
+    def _observe(self, server: Server) -> None:
+        """Gauges that are read when somebody asks for the metrics."""
+        self._seen.metrics.model_name = self._model_name
+        gauge = self._seen.metrics.gauge
+        gauge("ghostllm_connections", "Open client connections.", lambda: [({}, server.connections)])
+        gauge("ghostllm_tasks", "Tasks of the event loop.", lambda: [({}, len(asyncio.all_tasks()))])
+        gauge(
+            "ghostllm_upstream_connections",
+            "Connections to backends, by state, and calls waiting for one.",
+            lambda: [
+                ({"backend": name, "state": state}, getattr(upstream.pool, state))
+                for name, upstream in self._fleet.upstreams.items()
+                for state in ("idle", "active", "waiting")
+            ],
+        )
+        gauge(
+            "ghostllm_backend_up",
+            "Whether the backend's model list answered last time.",
+            lambda: [({"backend": name}, int(up)) for name, up in self._fleet.inventory.reachable.items()],
+        )
+
+    def _model_name(self, name: str) -> str | None:
+        """The name by which a model is counted, whatever alias it was called by; None for an invention."""
+        model = self._fleet.catalog.find(name)
+        return model.name if model is not None else None
+
+    # --- housekeeping
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._crashed(f"{task.get_name()} ended", error)
+
+    def _handle_signals(self) -> None:
+        running = asyncio.get_running_loop()
+        if sys.platform == "win32":
+            return
+        for number in (signal.SIGTERM, signal.SIGINT):
+            running.add_signal_handler(number, self._stop.set)
+        running.add_signal_handler(
+            signal.SIGHUP,
+            lambda: self._log.warning("SIGHUP ignored: a changed configuration needs a restart"),
+        )
+
+    def _unwritten(self, reason: str, records: int) -> None:
+        """Called from the state's own thread, too: the log takes records from any."""
+        self._log.error("state not written" if records else "state not read", reason=reason, records=records)
+
+    def _crashed(self, what: str, error: BaseException) -> None:
+        self._log.exception(what, error)

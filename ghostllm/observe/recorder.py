@@ -1,0 +1,90 @@
+"""The requests of late, to be explained when somebody asks: those under way, and the last ones that are over.
+
+Kept is what asked for a model, and whatever failed. Health checks, scrapes and the admin API's own requests
+are not: at one a second they would push out within minutes what people ask about.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+from ghostllm.message import Exchange
+from ghostllm.observe.timeline import Recorded
+
+OWN = "admin_"  # how the names of the admin API's routes begin
+FAILED = ("error", "broken")
+
+
+class Recorder:
+    """Implements ports.History. keep: how many that are over; 0: nothing is remembered at all."""
+
+    def __init__(self, keep: int) -> None:
+        self.keep = keep
+        self._open: dict[Exchange, None] = {}
+        self._over: OrderedDict[str, Recorded] = OrderedDict()  # the oldest first
+
+    def __repr__(self) -> str:
+        return f"<Recorder {len(self._over)} of {self.keep}, {len(self._open)} open>"
+
+    # --- on the request's path
+
+    def opened(self, exchange: Exchange) -> None:
+        if self.keep:
+            self._open[exchange] = None
+
+    def finished(self, exchange: Exchange) -> None:
+        """Lets go of the exchange, and with it of the request; a repeated id is the newest request's."""
+        if not self.keep:
+            return
+        self._open.pop(exchange, None)
+        if exchange.call is None and (exchange.outcome == "ok" or exchange.route.startswith(OWN)):
+            return
+        over, name = self._over, exchange.request_id
+        if name in over:
+            del over[name]
+        elif len(over) >= self.keep:
+            over.popitem(last=False)
+        now = exchange.finished
+        took = 0.0 if now is None else now - exchange.received
+        over[name] = Recorded(exchange, time.time() - took)
+
+    # --- when somebody asks
+
+    def find(self, request_id: str) -> dict[str, Any] | None:
+        """All that is known of a request, as JSON. None: it is not kept, or not any more."""
+        for past in self._under_way():
+            if past.id == request_id:
+                return past.told()
+        over = self._over.get(request_id)
+        return None if over is None else over.told()
+
+    def latest(
+        self, limit: int, *, outcome: str | None = None, model: str | None = None, key: str | None = None
+    ) -> list[dict[str, Any]]:
+        """At most `limit` short rows, as JSON: those under way before those that are over, the newest first.
+
+        outcome: as the exchange has it, or "failed" for errors and broken streams. model: as asked for. key:
+        its name.
+        """
+        outcomes = FAILED if outcome == "failed" else (outcome,)
+        rows: list[dict[str, Any]] = []
+        for past in self._newest_first():
+            if len(rows) >= limit:
+                break
+            fits = outcome is None or past.outcome in outcomes
+            if fits and model in (None, past.model) and key in (None, past.key):
+                rows.append(past.row())
+        return rows
+
+    def _newest_first(self) -> Iterator[Recorded]:
+        yield from self._under_way()
+        yield from reversed(self._over.values())
+
+    def _under_way(self) -> Iterator[Recorded]:
+        ahead = time.time() - time.monotonic()
+        for exchange in reversed(self._open):
+            if not exchange.route.startswith(OWN):
+                yield Recorded(exchange, exchange.received + ahead)

@@ -1,0 +1,146 @@
+"""What is known of one backend at run time, in one place. It lives as long as the backend's name does, and so
+outlives a change of the configuration around it.
+"""
+
+from __future__ import annotations
+
+from ghostllm.config.schema import BackendConfig
+from ghostllm.config.traffic import Routing
+from ghostllm.ports import Observed
+from ghostllm.routing import health
+from ghostllm.routing.admission import Settings
+from ghostllm.routing.breaker import Breaker
+from ghostllm.routing.breaker import State as BreakerState
+from ghostllm.routing.catalog import Target
+from ghostllm.routing.gate import Gate
+from ghostllm.routing.health import Health
+from ghostllm.routing.latency import PeakEwma
+from ghostllm.routing.retry_budget import RetryBudget
+from ghostllm.routing.screening import Standing
+from ghostllm.routing.smart import READY, Condition
+
+NOTHING = Observed()
+
+
+class BackendState:
+    """gate: the queue before it, None where nothing bounds it. draining: by an operator's hand. observed:
+    what it last said of itself, None: nothing yet. loading: seconds that it took to load a model, None while
+    nobody has seen it. hint: `x-ghostllm-backend` as a header line, made once.
+    """
+
+    __slots__ = (
+        "_settings", "breaker", "budget", "config", "draining", "gate", "health", "hint", "loading", "meter",
+        "name", "observed",
+    )  # fmt: skip
+
+    def __init__(self, config: BackendConfig, routing: Routing, now: float) -> None:
+        self.name = config.name
+        self.config = config
+        self.breaker = Breaker(routing.breaker)
+        self.health = Health(routing.health)
+        if config.kind == "gguf":  # ours to start, so it is there
+            self.health.answered(now)
+        self.budget = RetryBudget(routing.retry_budget, now)
+        self.meter = PeakEwma()
+        self.gate = gate_before(config.name, config.max_inflight, routing, batch=config.swap)
+        self.draining = False
+        self.observed: Observed | None = None
+        self.loading: float | None = None
+        self.hint = b"x-ghostllm-backend: %b\r\n" % config.name.encode()
+        self._settings = routing.health
+
+    def __repr__(self) -> str:
+        return f"<BackendState {self.name} {self.health!r} {self.breaker!r} {self.gate!r}>"
+
+    @property
+    def full(self) -> bool:
+        """Whether a request more would have to wait."""
+        gate = self.gate
+        return gate is not None and (gate.waiting > 0 or (0 < self.config.max_inflight <= gate.running))
+
+    def plain(self) -> bool:
+        """Whether nothing speaks against it: the ordinary case, told in a few look-ups."""
+        return (
+            self.breaker.state is BreakerState.CLOSED
+            and self.health.state is not health.State.DOWN
+            and not self.draining
+            and not self.full
+        )
+
+    def weight(self, now: float) -> float:
+        """Factor of its configured weight: below 1 for a while after it has come back."""
+        back, closed = self.health.returned, self.breaker.closed_at
+        if back is None and closed is None:
+            return 1.0
+        return min(health.slow_start(since, now, self._settings) for since in (back, closed))
+
+    def loaded(self, model: str) -> bool | None:
+        """Whether a model is in its memory; None: unknown."""
+        observed = self.observed
+        if observed is None or observed.loaded is None:
+            return None
+        return model in observed.loaded or f"{model}:latest" in observed.loaded
+
+    def standing(self, model: str, now: float, *, unfit: str = "") -> Standing:
+        breaker = self.breaker
+        return Standing(
+            health=self.health.state,
+            open_until=None if breaker.allows(now) else breaker.until,
+            draining=self.draining,
+            unfit=unfit,
+            full=self.full,
+        )
+
+    def condition(self, target: Target, now: float) -> Condition:
+        """What of it counts for `smart`."""
+        observed = self.observed
+        if (
+            target.weight == 1.0
+            and self.health.returned is None
+            and self.breaker.spotless
+            and (observed is None or observed.loaded is None)
+        ):
+            return READY
+        weight = target.weight * self.weight(now)
+        faults = self.breaker.faults(now)
+        loaded = self.loaded(target.model)
+        if weight == 1.0 and not faults and loaded is not False:
+            return READY
+        return Condition(loaded, self.loading, weight, faults)
+
+    def told(self, now: float) -> dict[str, object]:
+        """For operators."""
+        gate, breaker, observed = self.gate, self.breaker, self.observed or NOTHING
+        return {
+            "state": "draining" if self.draining else self.health.state.name.lower(),
+            "breaker": breaker.state.name.lower(),
+            "open_for_s": max(0.0, round(breaker.until - now, 3)) if not breaker.allows(now) else 0.0,
+            "faults": round(breaker.faults(now), 3),
+            "retries_left": round(self.budget.tokens, 1),
+            "weight": round(self.config.weight * self.weight(now), 3),
+            "waiting": gate.waiting if gate is not None else 0,
+            "max_inflight": self.config.max_inflight,
+            "load_s": self.loading,
+            "loaded": None if observed.loaded is None else sorted(observed.loaded),
+            "server_running": observed.running,
+            "server_waiting": observed.waiting,
+            "kv_usage": observed.kv_usage,
+        }
+
+
+def gate_before(name: str, slots: int, routing: Routing, *, batch: int = 0) -> Gate | None:
+    """The queue before a backend or a model; None where nothing bounds it."""
+    if not slots and not batch:
+        return None
+    queue = routing.queue
+    return Gate(
+        name,
+        Settings(
+            slots=slots,
+            waiting=queue.waiting,
+            waiting_model=queue.waiting_model,
+            wait=queue.wait,
+            starvation=queue.starvation,
+            batch=batch,
+        ),
+    )

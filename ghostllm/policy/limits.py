@@ -1,0 +1,252 @@
+"""Limits by reservation: requests and tokens a minute, requests at one time, for each of several subjects.
+
+    reservation = limiter.reserve(((subject, limits), ...), tokens, now)   # or RateLimited
+    ...
+    reservation.settle(used, now)                                          # exactly once, however it ended
+
+A reservation holds for all subjects or for none. Tokens are reserved by an estimate before anything is sent
+and settled with what was used, so requests at the same time cannot exceed a limit together. A request counts
+as one from the moment it is admitted, whatever becomes of it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from ghostllm.config.money import RateLimits
+from ghostllm.message import Pairs
+from ghostllm.policy.account import Account, Shortage
+from ghostllm.policy.gcra import Gcra, HeldGcra, Steady, slot_of
+from ghostllm.policy.refusals import NO_RETRY, RateLimited
+from ghostllm.policy.subjects import Subject
+
+MOST_ADDRESSES = 65_536  # some 30 MB; clients can make up more
+OTHERS = Subject("address", "*")
+"""All addresses beyond that together: nobody gets more by coming from many, and nobody's use is forgotten."""
+
+Claim = tuple[Subject, RateLimits]
+
+
+class Reservation:
+    """One admitted request. tokens: what was reserved."""
+
+    __slots__ = ("_accounts", "_meters", "_open", "_slot", "_steady", "tokens")
+
+    def __init__(
+        self, accounts: list[Account], meters: list[HeldGcra], tokens: int, slot: int, steady: Steady
+    ) -> None:
+        self.tokens = tokens
+        self._accounts = accounts
+        self._meters = meters
+        self._slot = slot
+        self._steady = steady
+        self._open = True
+
+    def __repr__(self) -> str:
+        return f"<Reservation {self.tokens} tokens {'open' if self._open else 'settled'}>"
+
+    def settle(self, used: int | None, now: float) -> None:
+        """The request is over. used: tokens of prompt and answer, also of an answer that broke off; 0 where
+        nothing was sent to a backend; None where nobody knows: the estimate stands. What was not used goes
+        back, what was used beyond the estimate is a debt. Only the first call counts.
+        """
+        if not self._open:
+            return
+        self._open = False
+        for account in self._accounts:
+            account.in_flight -= 1
+        if self._meters:
+            ticks, tokens = self._steady.at(now), self.tokens
+            used = tokens if used is None else max(0, used)
+            for meter in self._meters:
+                meter.settle(tokens, self._slot, used, ticks)
+
+    def fields(self, now: float) -> Pairs:
+        """`x-ratelimit-*` as OpenAI has them, of the subject that has least left."""
+        return _fields(self._accounts, self._steady.at(now))
+
+
+class Limiter:
+    """For one thread. `now`: seconds of the monotonic clock. most_addresses: how many are told apart."""
+
+    def __init__(self, most_addresses: int = MOST_ADDRESSES) -> None:
+        self._most_addresses = most_addresses
+        self._addresses = 0
+        self._accounts: OrderedDict[Subject, Account] = OrderedDict()
+        self._steady = Steady()
+
+    def __repr__(self) -> str:
+        return f"<Limiter of {len(self._accounts)}>"
+
+    def __len__(self) -> int:
+        """Subjects that are remembered."""
+        return len(self._accounts)
+
+    def reserve(self, claims: Sequence[Claim], tokens: int, now: float) -> Reservation:
+        """claims: each subject once, with its limits; those without any need not be there. tokens: an
+        estimate of prompt and answer together, rather too high.
+
+        Raises RateLimited; nothing is reserved then.
+        """
+        ticks = self._steady.at(now)
+        accounts: list[Account] = []
+        meters: list[HeldGcra] = []
+        fits, known = True, len(self._accounts)
+        for subject, limits in claims:
+            account = self._accounts.get(subject)
+            if account is None:
+                account = self._opened(subject, limits, ticks)
+            elif account.limits is not limits:
+                account.adopt(limits, ticks)
+            accounts.append(account)
+            if not account.fits(tokens, ticks):
+                fits = False
+        if not fits:
+            refusal = _refusal(accounts, tokens, ticks)
+            self._make_room(known, ticks)
+            raise refusal
+        slot = slot_of(ticks)
+        for account in accounts:
+            account.in_flight += 1
+            if account.requests is not None:
+                account.requests.take(1)
+            if account.tokens is not None:
+                account.tokens.hold(tokens, slot)
+                meters.append(account.tokens)
+        if len(self._accounts) > known:  # not before: those in hand are in use only now
+            self._make_room(known, ticks)
+        return Reservation(accounts, meters, tokens, slot, self._steady)
+
+    def sweep(self, now: float, most: int = 256) -> None:
+        """Forgets idle subjects among the `most` that were looked at longest ago. For a timer: new subjects
+        make room for themselves, but where none come none is forgotten.
+        """
+        self._forget_idle(min(most, len(self._accounts)), self._steady.at(now))
+
+    def told(self, now: float) -> list[dict[str, Any]]:
+        """For the admin API: each subject with what is left. None: no such limit."""
+        ticks = self._steady.at(now)
+        return [
+            {
+                "kind": subject.kind,
+                "name": subject.name,
+                "in_flight": account.in_flight,
+                "remaining_requests": _left(account.requests, ticks),
+                "remaining_tokens": _left(account.tokens, ticks),
+            }
+            for subject, account in self._accounts.items()
+        ]
+
+    def _opened(self, subject: Subject, limits: RateLimits, now: int) -> Account:
+        if subject.kind == "address":
+            if self._addresses >= self._most_addresses:
+                subject = OTHERS
+            else:
+                self._addresses += 1
+        account = self._accounts.get(subject)
+        if account is None:
+            account = self._accounts[subject] = Account(subject, limits, now)
+        elif account.limits is not limits:
+            account.adopt(limits, now)
+        return account
+
+    def _make_room(self, known: int, now: int) -> None:
+        """Two looks for each new subject are enough to see all of them again and again."""
+        self._forget_idle(min(2 * (len(self._accounts) - known), len(self._accounts)), now)
+
+    def _forget_idle(self, count: int, now: int) -> None:
+        """Looks at the oldest ones, which go to the end if they stay."""
+        for _ in range(count):
+            subject, account = next(iter(self._accounts.items()))
+            if not account.idle(now):
+                self._accounts.move_to_end(subject)
+                continue
+            del self._accounts[subject]
+            if subject.kind == "address" and subject is not OTHERS:
+                self._addresses -= 1
+
+
+def _left(meter: Gcra | None, now: int) -> int | None:
+    return None if meter is None else meter.remaining(now)
+
+
+def _refusal(accounts: list[Account], tokens: int, now: int) -> RateLimited:
+    """Tells of the limit that keeps the request waiting longest."""
+    short = [shortage for account in accounts for shortage in account.shortages(tokens, now)]
+    worst = max(short, key=_severity)
+    # One microsecond more: the client's clock and this one's ticks are not rounded alike.
+    retry_after = None if worst.wait is None else (worst.wait + 1) / 1e6
+    fields = _fields(accounts, now)
+    return RateLimited(
+        _message(worst, tokens),
+        subject=worst.subject,
+        limit=worst.limit,
+        most=worst.most,
+        retry_after=retry_after,
+        fields=(*fields, NO_RETRY) if worst.never else fields,
+    )
+
+
+def _severity(shortage: Shortage) -> tuple[bool, bool, int]:
+    return shortage.never, shortage.wait is None, shortage.wait or 0
+
+
+def _message(short: Shortage, tokens: int) -> str:
+    if short.never:
+        return (
+            f"This request needs up to {tokens} tokens, and {short.subject} may use {short.most} a minute: "
+            "ask for a shorter answer or send a shorter prompt."
+        )
+    reached = f"Rate limit reached for {short.subject}:"
+    if short.limit == "concurrent":
+        return f"{reached} {short.most} requests at one time. Try again when one of them has ended."
+    again = f"Try again in {duration(short.wait or 0)}."
+    if short.limit == "requests":
+        return f"{reached} {short.most} requests a minute. {again}"
+    return (
+        f"{reached} {short.most} tokens a minute, of which {short.left} are left; "
+        f"this request needs up to {tokens}. {again}"
+    )
+
+
+def _fields(accounts: list[Account], now: int) -> Pairs:
+    requests: Gcra | None = None
+    tokens: HeldGcra | None = None
+    fewest = least = -1
+    for account in accounts:
+        if account.requests is not None:
+            left = account.requests.remaining(now)
+            if requests is None or left < fewest:
+                requests, fewest = account.requests, left
+        if account.tokens is not None:
+            left = account.tokens.remaining(now)
+            if tokens is None or left < least:
+                tokens, least = account.tokens, left
+    fields: list[tuple[bytes, bytes]] = []
+    if requests is not None:
+        fields.append((b"x-ratelimit-limit-requests", b"%d" % requests.limit))
+        fields.append((b"x-ratelimit-remaining-requests", b"%d" % fewest))
+        fields.append((b"x-ratelimit-reset-requests", duration(requests.reset(now)).encode()))
+    if tokens is not None:
+        fields.append((b"x-ratelimit-limit-tokens", b"%d" % tokens.limit))
+        fields.append((b"x-ratelimit-remaining-tokens", b"%d" % least))
+        fields.append((b"x-ratelimit-reset-tokens", duration(tokens.reset(now)).encode()))
+    return tuple(fields)
+
+
+def duration(microseconds: int) -> str:
+    """As Go writes it, and OpenAI's header fields with it: 12ms, 1.5s, 6m0s, 1h0m0s. Rounded up to
+    milliseconds.
+    """
+    milliseconds = -(-microseconds // 1000)
+    if 0 < milliseconds < 1000:
+        return f"{milliseconds}ms"
+    seconds, milliseconds = divmod(milliseconds, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{seconds}.{milliseconds:03d}".rstrip("0") if milliseconds else f"{seconds}"
+    if hours:
+        return f"{hours}h{minutes}m{text}s"
+    return f"{minutes}m{text}s" if minutes else f"{text}s"

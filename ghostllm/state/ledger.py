@@ -1,0 +1,215 @@
+"""The usage ledger: one durable record of each request, and what was spent by day.
+
+Records are written as all state is, in batches by the state file's thread: nothing is lost at an orderly end,
+at most the last batch by a kill. What cannot be written is counted by the database, and reports say how much
+that was.
+
+What keys, teams and models spend is summed up by a trigger as records come in, so that budgets know at once
+where they stand after a start, however many records there are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ghostllm.state.calendar import Calendar
+from ghostllm.state.database import Database
+from ghostllm.state.schema import Component
+
+COMPONENT = Component(
+    "ledger",
+    (
+        """
+        CREATE TABLE usage_record (
+            number INTEGER PRIMARY KEY,
+            time REAL NOT NULL,
+            request TEXT NOT NULL,
+            key TEXT NOT NULL,
+            team TEXT NOT NULL,
+            asked TEXT NOT NULL,
+            model TEXT NOT NULL,
+            backend TEXT NOT NULL,
+            route TEXT NOT NULL,
+            status INTEGER NOT NULL,
+            outcome TEXT NOT NULL,
+            prompt INTEGER,
+            completion INTEGER,
+            cached INTEGER,
+            cache_write INTEGER,
+            reasoning INTEGER,
+            estimated INTEGER NOT NULL,
+            partial INTEGER NOT NULL,
+            cost INTEGER,
+            duration REAL,
+            ttft REAL,
+            attempts INTEGER NOT NULL,
+            day TEXT NOT NULL,
+            currency TEXT NOT NULL,
+            UNIQUE (time, request, key)
+        );
+        CREATE TABLE usage_spent (
+            day TEXT NOT NULL,
+            currency TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            name TEXT NOT NULL,
+            cost INTEGER NOT NULL,
+            PRIMARY KEY (day, currency, kind, name)
+        ) WITHOUT ROWID;
+        CREATE TRIGGER usage_is_spent AFTER INSERT ON usage_record WHEN NEW.cost > 0 BEGIN
+            INSERT INTO usage_spent VALUES (NEW.day, NEW.currency, 'key', NEW.key, NEW.cost)
+            ON CONFLICT DO UPDATE SET cost = cost + excluded.cost;
+            INSERT INTO usage_spent SELECT NEW.day, NEW.currency, 'team', NEW.team, NEW.cost
+            WHERE NEW.team <> ''
+            ON CONFLICT DO UPDATE SET cost = cost + excluded.cost;
+            INSERT INTO usage_spent SELECT NEW.day, NEW.currency, 'model', NEW.model, NEW.cost
+            WHERE NEW.model <> ''
+            ON CONFLICT DO UPDATE SET cost = cost + excluded.cost;
+        END;
+        """,
+    ),
+)
+
+PURGE_PUTS = 512  # records between two looks at what is too old
+PURGE_ROWS = 1000  # deleted at a time, so that no other write waits long
+DAY_SECONDS = 86_400
+LONGEST_TEXT = 256
+MOST_TOKENS = 10**12  # backends may report nonsense, and one such record must not make sums overflow
+MOST_COST = 10**13
+
+_PUT = """
+    INSERT INTO usage_record (
+        time, request, key, team, asked, model, backend, route, status, outcome, prompt, completion, cached,
+        cache_write, reasoning, estimated, partial, cost, duration, ttft, attempts, day, currency
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO NOTHING
+"""
+_SPENT = "SELECT kind, name, day, cost FROM usage_spent WHERE day >= ? AND currency = ?"
+_PURGE = """
+    DELETE FROM usage_record WHERE number IN (
+        SELECT number FROM usage_record WHERE time < ? ORDER BY time LIMIT ?
+    )
+"""
+_PURGE_SPENT = "DELETE FROM usage_spent WHERE day < ?"
+
+
+class Entry(NamedTuple):
+    """One request, when it was over.
+
+    time: seconds since 1970, of its end. request: its id, which clients may choose: time, request and key
+    together tell records apart, and one written twice counts once. team: "" for none. asked: the model as the
+    client wrote it. model, backend: which answered; "" for none. status: 0 where the client left before it
+    saw one. outcome: as an exchange has it. prompt to reasoning: tokens, as of message.Usage; None: nobody
+    said. cost: in millionths of the currency; None: no price, or nobody said how many tokens. duration, ttft:
+    seconds since the request's head was there, to the end and to the first content.
+    """
+
+    time: float
+    request: str
+    key: str
+    team: str = ""
+    asked: str = ""
+    model: str = ""
+    backend: str = ""
+    route: str = ""
+    status: int = 0
+    outcome: str = "ok"
+    prompt: int | None = None
+    completion: int | None = None
+    cached: int | None = None
+    cache_write: int | None = None
+    reasoning: int | None = None
+    estimated: bool = False
+    partial: bool = False
+    cost: int | None = None
+    duration: float | None = None
+    ttft: float | None = None
+    attempts: int = 0
+
+
+class Spent(NamedTuple):
+    """kind: "key", "team" or "model". day: "2026-03-01". cost: in millionths of the currency."""
+
+    kind: str
+    name: str
+    day: str
+    cost: int
+
+
+class Ledger:
+    """retention_days: 0 keeps everything. clock: seconds since 1970."""
+
+    def __init__(
+        self,
+        database: Database,
+        calendar: Calendar,
+        *,
+        currency: str = "USD",
+        retention_days: int = 0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.database = database
+        self.calendar = calendar
+        self.currency = currency
+        self._retention_days = retention_days
+        self._clock = clock
+        self._puts = 0  # since the last purge
+
+    def __repr__(self) -> str:
+        return f"<Ledger in {self.currency} {self.calendar!r}, {self.database!r}>"
+
+    def record(self, entry: Entry) -> None:
+        day, currency = self.calendar.at(entry.time).day, self.currency
+        self.database.write(_PUT, (*_sound(entry), day, currency))
+        self._puts += 1
+        if self._puts >= PURGE_PUTS:
+            self.purge()
+
+    async def spent(self, month: str) -> list[Spent]:
+        """What was spent from the first day of a month ("2026-03") on, for `Budgets.load`. Raises GhostError
+        when the file cannot be read.
+        """
+        rows = await self.database.read(_SPENT, (month, self.currency))
+        return [Spent(*row) for row in rows]
+
+    def purge(self) -> None:
+        """Deletes some of what is too old. For a timer, too: records alone do not age. Those of this month
+        stay, which budgets go by.
+        """
+        self._puts = 0
+        if not self._retention_days:
+            return
+        now = self._clock()
+        today = self.calendar.at(now)
+        oldest = self.calendar.at(now - self._retention_days * DAY_SECONDS)
+        first = min(oldest.day, f"{today.month}-01")
+        self.database.write(_PURGE, (self.calendar.begins(first), PURGE_ROWS))
+        self.database.write(_PURGE_SPENT, (first,))
+
+
+def _sound(entry: Entry) -> Entry:
+    """The entry as SQLite can take it: names and counts come from clients and backends."""
+    texts = entry[1:8]
+    counts = entry[10:15]
+    cost = entry.cost
+    sound = (
+        all([len(text) <= LONGEST_TEXT and text.isascii() for text in texts])
+        and all([count is None or 0 <= count <= MOST_TOKENS for count in counts])
+        and (cost is None or 0 <= cost <= MOST_COST)
+    )
+    if sound:
+        return entry
+    names = dict(zip(Entry._fields[1:8], [_text(text) for text in texts], strict=True))
+    tokens = dict(zip(Entry._fields[10:15], [_count(count, MOST_TOKENS) for count in counts], strict=True))
+    return Entry(**{**entry._asdict(), **names, **tokens, "cost": _count(cost, MOST_COST)})
+
+
+def _text(text: str) -> str:
+    if len(text) > LONGEST_TEXT:
+        text = text[:LONGEST_TEXT] + "…"
+    return text.encode("utf-8", "replace").decode()
+
+
+def _count(count: int | None, most: int) -> int | None:
+    return None if count is None else min(most, max(0, count))

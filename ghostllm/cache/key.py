@@ -1,0 +1,110 @@
+"""What makes two requests the same: everything that can change the answer, and whose it is.
+
+A key is the model's name, a space, and a digest over
+
+- the tenant, the door, the operation and its form,
+- the model that the request comes to, and the kinds of backends behind it: another engine is another answer,
+- the parameters that the configuration lays under and over the request,
+- the header fields that change what a backend makes of a request,
+- every member of the body, in any order and however it is spaced, but for those in LEFT_OUT.
+
+The name that the client used for the model is a member of the body: answers tell it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from json import loads
+
+from ghostllm import jsonx
+from ghostllm.message import Call, Parameters
+
+HEADERS = (b"anthropic-beta", b"anthropic-version", b"openai-beta")
+"""Of the fields that backends get to see: `traceparent` and the like are about the transport."""
+
+_OPENAI = frozenset(("stream", "stream_options", "user", "safety_identifier", "metadata"))
+
+LEFT_OUT: Mapping[str, frozenset[str]] = {
+    "openai": _OPENAI,
+    "responses": _OPENAI | {"store"},
+    "anthropic": frozenset(("stream", "metadata")),
+    "ollama": frozenset(("stream",)),
+}
+"""By door, the members that do not count, since the model never sees them:
+
+- stream: an answer that is kept can be given in either form.
+- stream_options: says whether a stream tells its usage; that is seen to when it is given.
+- user, safety_identifier: who sits before the client, for the provider's watch over abuse. The tenant counts.
+- metadata: the client's labels; Anthropic's holds nothing but its `user_id`. A response echoes them: it is
+  written anew for each request.
+- store: of responses, whether the gateway itself keeps them, which it does for each by itself.
+
+Whatever else a body has counts, known or not. Doors that do not know a member pass it on, so it counts there.
+"""
+
+DIGEST = 32  # bytes
+
+
+@dataclass(slots=True, frozen=True)
+class Scope:
+    """What is not in the request itself. tenant: whose requests share answers. model: the name of the one
+    that serves the request, after aliases and splits. kinds: of the backends behind it, each once, sorted.
+    """
+
+    tenant: str
+    model: str
+    kinds: tuple[str, ...] = ()
+    parameters: Parameters | None = field(default=None, hash=False)
+
+
+def key_of(call: Call, scope: Scope, headers: Mapping[bytes, bytes]) -> str | None:
+    """None for a body that cannot be told from another: with one member twice, or nested too deeply."""
+    left_out = LEFT_OUT[call.door]
+    fields = call.fields
+    kept = {name: value for name, value in fields.items() if name not in left_out}
+    try:
+        body = jsonx.canonical(kept)
+        rest = jsonx.canonical({name: fields[name] for name in left_out if name in fields})
+        if _has_duplicates(call, body.count(b'"') + rest.count(b'"')):
+            return None
+        parameters = scope.parameters
+        given = [dict(parameters.defaults), dict(parameters.forced)] if parameters else None
+        passed = [headers[name].hex() if name in headers else None for name in HEADERS]
+        where = [call.door, call.operation, call.form]
+        outside = jsonx.canonical([scope.tenant, *where, scope.model, scope.kinds, given, passed])
+    except (TypeError, ValueError, RecursionError):  # what is nested too deeply is read, but not written
+        return None
+    digest = blake2b(outside, digest_size=DIGEST)
+    digest.update(b"\n")  # no JSON of one line has one: where the first part ends is beyond doubt
+    digest.update(body)
+    return f"{scope.model} {digest.hexdigest()}"
+
+
+def model_of(key: str) -> str:
+    return key.rpartition(" ")[0]
+
+
+def _has_duplicates(call: Call, quotes: int) -> bool:
+    """Whether some object of the body has a member twice: the gateway reads the last, a backend perhaps the
+    first, and the answer to one request would be given to another. quotes: marks in the body as it is written
+    anew; one that is spelled as it came has as many, unless members are gone.
+    """
+    body = call.body
+    if b"\\u0022" not in body:
+        return body.count(b'"') != quotes
+    try:
+        loads(body, object_pairs_hook=_unique)
+    except _Duplicate:
+        return True
+    return False
+
+
+class _Duplicate(Exception):
+    pass
+
+
+def _unique(pairs: list[tuple[str, object]]) -> None:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise _Duplicate

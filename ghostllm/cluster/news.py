@@ -1,0 +1,126 @@
+"""News that every node hears: keys that were revoked, breakers that opened, answers to be forgotten.
+
+News are entries of a hash with a version that rises with each. A message tells of a new entry and its
+version; who missed one sees a version that does not follow, and reads all. So does who has just come, and now
+and then everybody. What a node posts while the server is away waits here, and is posted when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+
+from ghostllm.cluster.away import Away, ServerError
+from ghostllm.cluster.link import Link
+from ghostllm.cluster.scripts import POST, READ
+
+EVERY = 5.0  # seconds between two looks at the version
+
+MOST = 10_000  # entries above which those that no longer count are cleared away
+
+Apply = Callable[[Mapping[str, bytes]], None]
+"""Given entries by name: new ones, or all there are, so that one may come again. They count for the same
+thing however often they come.
+"""
+
+
+class News:
+    """name: what they are about. apply: called in the loop."""
+
+    def __init__(
+        self,
+        link: Link,
+        name: str,
+        apply: Apply,
+        every: float = EVERY,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self._link = link
+        self._apply = apply
+        self._every = every
+        self._clock = clock
+        self._channel = f"news:{name}"
+        self._keys = [f"{link.prefix}{self._channel}:{end}" for end in ("entries", "version")]
+        self._version: int | None = None
+        self._unsent: dict[str, tuple[bytes, float]] = {}  # value, when it no longer counts
+        self._wake = asyncio.Event()
+        self.received = self.resyncs = 0
+
+    def __repr__(self) -> str:
+        return f"<News {self.name} version {self._version}, {len(self._unsent)} unsent>"
+
+    def post(self, name: str, value: bytes, ttl: float) -> None:
+        """Tells all other nodes; this one acts by itself. Does not wait. ttl: seconds that it counts."""
+        self._unsent[name] = value, self._clock() + ttl
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Posts and listens until it is cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._post())
+            tasks.create_task(self._listen())
+
+    # --- what this node has to tell
+
+    async def _post(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._unsent:
+                try:
+                    await self._send()
+                except Away:
+                    await asyncio.sleep(self._link.pause or 1.0)
+
+    async def _send(self) -> None:
+        for name, (value, until) in list(self._unsent.items()):
+            left = round((until - self._clock()) * 1000)
+            if left > 0:
+                channel = self._link.prefix + self._channel
+                await self._link.run(POST, self._keys, channel, name, value, left, MOST)
+            if self._unsent.get(name) == (value, until):
+                del self._unsent[name]
+
+    # --- what the others tell
+
+    async def _listen(self) -> None:
+        while True:
+            self._version = None
+            try:
+                async with aclosing(self._link.messages(self._channel, self._every)) as messages:
+                    async for message in messages:
+                        await self._heard(message)
+            except (ServerError, Away):
+                await asyncio.sleep(self._link.pause or 1.0)
+
+    async def _heard(self, message: bytes | None) -> None:
+        """None: a while has passed, or it begins. Raises Away."""
+        if message is None:
+            version = int(await self._link.ask("GET", self._keys[1]) or 0)
+            if version != self._version:
+                await self._read()
+            return
+        number, _, name = message.partition(b" ")
+        self.received += 1
+        if self._version is not None and int(number) == self._version + 1:
+            await self._read(name)
+            self._version = int(number)
+        elif self._version is None or int(number) > self._version:
+            await self._read()
+
+    async def _read(self, *names: bytes) -> None:
+        """Of those names, or all there is."""
+        version, now, *rows = await self._link.run(READ, self._keys, *names)
+        if not names:
+            self._version = int(version)
+            self.resyncs += 1
+        entries: dict[str, bytes] = {}
+        for name, entry in zip(rows[::2], rows[1::2], strict=True):
+            until, _, value = entry.partition(b":")
+            if int(until) > int(now):
+                entries[name.decode()] = value
+        if entries:
+            self._apply(entries)

@@ -281,6 +281,9 @@ class Generation(Attempts):
             self._generator.pulse.discard(self)
         if self._slot is not None:
             self._release_slot(now)
+        plan = self._exchange.plan
+        if isinstance(plan, RoutePlan):
+            plan.prompt = None  # as long as the request was, and the plan is kept to be explained
         if self._asked and outcome:
             self._generator.booked(self._asked, outcome, now, self._exchange)
 

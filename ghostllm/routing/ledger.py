@@ -20,7 +20,7 @@ from ghostllm.routing.catalog import Target
 from ghostllm.routing.prefix import BLOCK, Chain, Inserted, PrefixIndex
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Prompt:
     """model: whose bytes per token count. size: bytes of the rendered prompt. blocks: its chain."""
 
@@ -107,19 +107,27 @@ class Ledger:
     ) -> list[smart.Choice]:
         """Changes nothing but hidden first tokens that are taken to have come."""
         ratio = self.ratio(prompt.model).value
+        tokens = prompt.size / ratio
         held = self.index.match(prompt.blocks) if prompt.blocks else NOTHING
-
-        def facts(target: Target) -> smart.Facts:
-            backlog = self.backlog(target.backend)
-            return smart.Facts(
-                backlog.wait(now),
-                min(prompt.size, held.get(target.backend, 0) * BLOCK) / ratio,
-                self.rate(target).seconds,
-                backlog.decoding,
-                condition(target),
+        choices = []
+        for target in targets:
+            backlog = self._backlogs.get(target.backend) or self.backlog(target.backend)
+            rate = self._rates.get((target.backend, target.model)) or self.rate(target)
+            cached = 0.0
+            if held:
+                cached = min(prompt.size, held.get(target.backend, 0) * BLOCK) / ratio
+            choices.append(
+                smart.Choice(
+                    target,
+                    tokens,
+                    backlog.wait(now),
+                    cached,
+                    rate.seconds,
+                    backlog.decoding,
+                    condition(target),
+                )
             )
-
-        return smart.order(targets, prompt.size / ratio, facts, chance=chance, settings=self._settings)
+        return smart.order(choices, chance=chance, settings=self._settings)
 
     def dispatched(self, target: Target, prompt: Prompt, now: float, *, hidden: bool = False) -> Sent:
         """hidden: the answer is not streamed, so its first token will not be seen."""

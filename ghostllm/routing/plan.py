@@ -54,7 +54,7 @@ class RoutePlan:
             if choice.target is target:
                 if choice.tied:
                     return "smart: equals"
-                return "smart: cached" if choice.facts.cached > 0 else "smart: least wait"
+                return "smart: cached" if choice.cached > 0 else "smart: least wait"
         return f"{self.policy}, forced" if self.forced else self.policy
 
     def told(self) -> dict[str, Any]:

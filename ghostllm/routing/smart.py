@@ -8,8 +8,8 @@ hit length alone never decides: a block common to all prompts would send everyth
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from ghostllm.routing.catalog import Target
 
@@ -47,98 +47,85 @@ READY = Condition()
 
 
 @dataclass(slots=True)
-class Facts:
-    """What is known of one backend at the moment of choice.
+class Choice:
+    """A target, and what is known of it at the moment of choice.
 
-    wait: seconds of work ahead (Backlog.wait). cached: tokens of this prompt that it holds. rate: seconds
-    per uncached token. decoding: requests past their first token. condition: all else.
+    tokens: length of the prompt. wait: seconds of work ahead (Backlog.wait). cached: tokens of this prompt
+    that it holds. rate: seconds per uncached token. decoding: requests past their first token. condition: all
+    else. score: seconds, once it has been ordered. tied: drawn among equals.
     """
 
+    target: Target
+    tokens: float
     wait: float = 0.0
     cached: float = 0.0
     rate: float = 0.0002
     decoding: int = 0
     condition: Condition = READY
-
-
-@dataclass(slots=True)
-class Choice:
-    """A target and its score in seconds. tokens: length of the prompt. spare: of
-    weight 0, and so after all others. tied: drawn among equals.
-    """
-
-    target: Target
-    score: float
-    tokens: float
-    facts: Facts
-    spare: bool = False
+    score: float = 0.0
     tied: bool = False
 
     @property
+    def spare(self) -> bool:
+        """Of weight 0, and so after all others."""
+        return self.condition.weight <= 0
+
+    @property
     def why(self) -> tuple[str, ...]:
-        """Short words, for `explain` and the debug header."""
-        facts = self.facts
-        words = [f"wait {facts.wait:.2f}s", f"cached {facts.cached:.0f} of {self.tokens:.0f}"]
-        if facts.condition.loaded is False:
+        """Short words, for `explain`."""
+        words = [f"wait {self.wait:.2f}s", f"cached {self.cached:.0f} of {self.tokens:.0f}"]
+        if self.condition.loaded is False:
             words.append("to be loaded")
-        if facts.condition.faults > 0:
-            words.append(f"faults {facts.condition.faults:.1f}")
-        if facts.condition.weight != 1:
-            words.append(f"weight {facts.condition.weight:.2g}")
+        if self.condition.faults > 0:
+            words.append(f"faults {self.condition.faults:.1f}")
+        if self.condition.weight != 1:
+            words.append(f"weight {self.condition.weight:.2g}")
         return (*words, "tied") if self.tied else tuple(words)
 
 
 DEFAULTS = Settings()
+_score = attrgetter("score")
 
 
-def order(
-    targets: Sequence[Target],
-    tokens: float,
-    facts: Callable[[Target], Facts],
-    *,
-    chance: random.Random,
-    settings: Settings = DEFAULTS,
-) -> list[Choice]:
-    """tokens: length of the prompt. A target of weight 0 comes after all others."""
-    ranked = []
-    for target in targets:
-        known = facts(target)
-        spare = known.condition.weight <= 0
-        ranked.append(Choice(target, score(tokens, known, settings), tokens, known, spare))
-    if len(ranked) < 2:
-        return ranked
-    ranked.sort(key=_rank)
-    # With measured rates exact ties vanish, and one idle backend would win them all.
-    spare, most = ranked[0].spare, ranked[0].score + settings.tie
-    tied = 0
-    for choice in ranked:
-        if choice.score > most or choice.spare is not spare:
-            break
-        tied += 1
-    if tied > 1:
-        for choice in ranked[:tied]:
-            choice.tied = True
-        # One is drawn; shuffling all of them would cost more than all the rest.
-        drawn = int(chance.random() * tied)
-        ranked[0], ranked[drawn] = ranked[drawn], ranked[0]
-    return ranked
+def order(choices: list[Choice], *, chance: random.Random, settings: Settings = DEFAULTS) -> list[Choice]:
+    """Scores them and puts them in order, in place. A target of weight 0 comes after all others."""
+    ordinary = True
+    affinity, decode = settings.affinity, settings.decode
+    for choice in choices:
+        uncached = choice.tokens - choice.cached
+        choice.score = choice.wait + decode * choice.decoding
+        if uncached > 0:
+            choice.score += affinity * choice.rate * uncached
+        if choice.condition is not READY:
+            ordinary = False
+            choice.score = _conditional(choice.score, choice.condition, settings)
+    if len(choices) > 1:
+        choices.sort(key=_score if ordinary else _rank)
+        # With measured rates exact ties vanish, and one idle backend would win them all.
+        if choices[1].score - choices[0].score <= settings.tie:
+            _draw(choices, chance, settings.tie)
+    return choices
+
+
+def _conditional(seconds: float, condition: Condition, settings: Settings) -> float:
+    seconds += settings.fault * condition.faults
+    if condition.loaded is False:
+        seconds += settings.load if condition.load is None else condition.load
+    return seconds / (condition.weight if condition.weight > 0 else 1.0)
 
 
 def _rank(choice: Choice) -> tuple[bool, float]:
     return choice.spare, choice.score
 
 
-def score(tokens: float, facts: Facts, settings: Settings = DEFAULTS) -> float:
-    """Seconds; never below 0."""
-    seconds = (
-        facts.wait
-        + settings.affinity * facts.rate * max(0.0, tokens - facts.cached)
-        + settings.decode * facts.decoding
-    )
-    condition = facts.condition
-    if condition is READY:
-        return seconds
-    seconds += settings.fault * condition.faults
-    if condition.loaded is False:
-        seconds += settings.load if condition.load is None else condition.load
-    return seconds / (condition.weight if condition.weight > 0 else 1.0)
+def _draw(choices: list[Choice], chance: random.Random, tie: float) -> None:
+    """One of the equals becomes the first; shuffling them all would cost more than all the rest."""
+    spare, most = choices[0].spare, choices[0].score + tie
+    tied = 0
+    while tied < len(choices) and choices[tied].score <= most and choices[tied].spare is spare:
+        tied += 1
+    if tied > 1:
+        for choice in choices[:tied]:
+            choice.tied = True
+        drawn = int(chance.random() * tied)
+        choices[0], choices[drawn] = choices[drawn], choices[0]

@@ -8,20 +8,14 @@ from hypothesis import strategies as st
 from ghostllm.routing.catalog import Target
 from ghostllm.routing.ledger import Ledger, Prompt
 from ghostllm.routing.prefix import BLOCK, chain
-from ghostllm.routing.smart import READY, Condition, Facts, Settings, order
+from ghostllm.routing.smart import READY, Choice, Condition, Settings, order
 
 A, B, C = Target("a", "m"), Target("b", "m"), Target("c", "m")
 
 
 def ranked(facts, tokens=1000.0, seed=1, **settings):
-    targets = [Target(name, "m") for name in facts]
-    return order(
-        targets,
-        tokens,
-        lambda target: facts[target.backend],
-        chance=random.Random(seed),
-        settings=Settings(**settings),
-    )
+    choices = [Choice(Target(name, "m"), tokens, **one) for name, one in facts.items()]
+    return order(choices, chance=random.Random(seed), settings=Settings(**settings))
 
 
 def names(choices):
@@ -38,7 +32,7 @@ def choose(ledger, asked, now=0.0, targets=(A, B, C), condition=lambda _: READY,
 
 
 facts = st.builds(
-    Facts,
+    dict,
     wait=st.floats(0, 100),
     cached=st.floats(0, 2000),
     rate=st.floats(0, 0.1),
@@ -58,44 +52,44 @@ def test_every_target_once_scores_rising_and_weight_zero_last(known, seed):
     choices = ranked({f"b{at}": one for at, one in enumerate(known)}, seed=seed)
     assert sorted(names(choices)) == sorted(f"b{at}" for at in range(len(known)))
     for spare in (False, True):
-        scores = [choice.score for choice in choices if (choice.facts.condition.weight <= 0) == spare]
+        scores = [choice.score for choice in choices if (choice.condition.weight <= 0) == spare]
         assert all(right >= left - 0.005 for left, right in zip(scores, scores[1:], strict=False))
-    spares = [choice.facts.condition.weight <= 0 for choice in choices]
+    spares = [choice.condition.weight <= 0 for choice in choices]
     assert spares == sorted(spares)
     assert ranked({}) == []
 
 
 def test_each_term_of_the_score():
-    idle = Facts()
-    assert names(ranked({"a": Facts(wait=1), "b": idle})) == ["b", "a"]
-    assert names(ranked({"a": idle, "b": Facts(cached=900)})) == ["b", "a"]
-    assert names(ranked({"a": Facts(condition=Condition(loaded=False)), "b": Facts(wait=5)})) == ["b", "a"]
-    assert names(ranked({"a": Facts(condition=Condition(loaded=False, load=2)), "b": Facts(wait=5)})) == [
+    idle = dict()
+    assert names(ranked({"a": dict(wait=1), "b": idle})) == ["b", "a"]
+    assert names(ranked({"a": idle, "b": dict(cached=900)})) == ["b", "a"]
+    assert names(ranked({"a": dict(condition=Condition(loaded=False)), "b": dict(wait=5)})) == ["b", "a"]
+    assert names(ranked({"a": dict(condition=Condition(loaded=False, load=2)), "b": dict(wait=5)})) == [
         "a",
         "b",
     ]
-    assert names(ranked({"a": Facts(condition=Condition(weight=0.3)), "b": Facts(wait=0.5)})) == ["b", "a"]
-    assert names(ranked({"a": Facts(condition=Condition(faults=1)), "b": Facts(wait=4)})) == ["b", "a"]
-    assert names(ranked({"a": Facts(decoding=9), "b": Facts(decoding=3)}, decode=0.1)) == ["b", "a"]
+    assert names(ranked({"a": dict(condition=Condition(weight=0.3)), "b": dict(wait=0.5)})) == ["b", "a"]
+    assert names(ranked({"a": dict(condition=Condition(faults=1)), "b": dict(wait=4)})) == ["b", "a"]
+    assert names(ranked({"a": dict(decoding=9), "b": dict(decoding=3)}, decode=0.1)) == ["b", "a"]
 
 
 def test_affinity_yields_to_a_long_queue():
-    assert names(ranked({"a": Facts(cached=1000, wait=0.7), "b": Facts()})) == ["a", "b"]
-    assert names(ranked({"a": Facts(cached=1000, wait=0.9), "b": Facts()})) == ["b", "a"]
+    assert names(ranked({"a": dict(cached=1000, wait=0.7), "b": dict()})) == ["a", "b"]
+    assert names(ranked({"a": dict(cached=1000, wait=0.9), "b": dict()})) == ["b", "a"]
 
 
 def test_equals_are_drawn_and_reasons_are_given():
-    firsts = {names(ranked({"a": Facts(), "b": Facts(wait=0.004)}, seed=seed))[0] for seed in range(30)}
+    firsts = {names(ranked({"a": dict(), "b": dict(wait=0.004)}, seed=seed))[0] for seed in range(30)}
     assert firsts == {"a", "b"}
     first, second = ranked(
         {
-            "a": Facts(cached=512, condition=Condition(weight=0.5)),
-            "b": Facts(wait=30, condition=Condition(loaded=False, faults=2.0)),
+            "a": dict(cached=512, condition=Condition(weight=0.5)),
+            "b": dict(wait=30, condition=Condition(loaded=False, faults=2.0)),
         }
     )
     assert first.why == ("wait 0.00s", "cached 512 of 1000", "weight 0.5")
     assert second.why == ("wait 30.00s", "cached 0 of 1000", "to be loaded", "faults 2.0")
-    assert "tied" in ranked({"a": Facts(), "b": Facts()})[0].why
+    assert "tied" in ranked({"a": dict(), "b": dict()})[0].why
 
 
 def test_a_conversation_returns_to_its_cache():

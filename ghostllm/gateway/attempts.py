@@ -7,7 +7,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ghostllm.errors import GhostError, UpstreamConnectError, UpstreamResting
@@ -91,12 +91,7 @@ class Attempts(Delivery):
             return self._send_to(target, 0)
         full = (route.waiting if self._failover is None and not route.usable else ()) or [target]
         places = [(gate, one) for one in full if (gate := router.state(one.backend).gate) is not None]
-        turn = Turn(
-            router.entry(self._exchange.identity, self._call, target.model, time.monotonic()),
-            places,
-            self._turn_has_come,
-            self._not_admitted,
-        )
+        turn = self._turn(places, self._turn_has_come)
         try:
             place = turn.enter(time.monotonic())
         except GhostError as error:
@@ -313,13 +308,21 @@ class Attempts(Delivery):
 
     # --- waiting
 
+    def _turn(self, places: list[Place], granted: Callable[[Place, int], None]) -> Turn:
+        """What was waited in other queues counts: the limit is of all of it."""
+        exchange = self._exchange
+        since = time.monotonic() - exchange.queued
+        model = places[0][1].model
+        entry = self._generator.router.entry(exchange.identity, self._call, model, since)
+        return Turn(entry, places, granted, self._not_admitted)
+
     def _waited(self) -> bool:
         """Whether there was a wait for a turn, which is now over."""
         turn = self._waiting
         if not isinstance(turn, Turn):
             return False
         self._waiting = None
-        self._exchange.queued += time.monotonic() - turn.entry.since
+        self._exchange.queued = time.monotonic() - turn.entry.since
         return True
 
     def _not_admitted(self, error: GhostError) -> None:

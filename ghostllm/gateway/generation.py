@@ -8,7 +8,7 @@ model, a turn in a queue, a server to be started, a pause before another try) is
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ghostllm.api.doors import DOORS
@@ -153,14 +153,12 @@ class Generation(Attempts):
 
     # --- waiting for a turn
 
-    def _queue(self, places: list[Place], granted: Any) -> bool:
+    def _queue(self, places: list[Place], granted: Callable[[Place, int], None]) -> bool:
         """True: a slot is there, and `granted` has been told. False: it waits. Raises QueueFull."""
-        now = time.monotonic()
-        entry = self._generator.router.entry(self._exchange.identity, self._call, places[0][1].model, now)
-        turn = Turn(entry, places, granted, self._not_admitted)
-        place = turn.enter(now)
+        turn = self._turn(places, granted)
+        place = turn.enter(time.monotonic())
         if place is not None:
-            granted(place, entry.number)
+            granted(place, turn.entry.number)
             return True
         self._waiting = turn
         self._generator.pulse.wake()

@@ -51,12 +51,15 @@ class Ways(Protocol):
 class Failover:
     """The attempts of one request. `targets`: at least one, in the order of choice."""
 
-    __slots__ = ("_chance", "_errors", "_failed", "_rounds", "_routing", "_untried", "_ways", "current")
+    __slots__ = (
+        "_chance", "_errors", "_failed", "_refused", "_rounds", "_routing", "_untried", "_ways", "current",
+    )  # fmt: skip
 
     def __init__(self, targets: Sequence[Target], routing: Routing, chance: Random, ways: Ways) -> None:
         self._untried = list(targets)
         self._failed: list[tuple[Target, GhostError]] = []  # those that may be tried once more
         self._errors: list[GhostError] = []
+        self._refused: list[Target] = []
         self._routing = routing
         self._chance = chance
         self._ways = ways
@@ -83,7 +86,9 @@ class Failover:
             return None
         if error.repeatable:
             self._failed.append((self.current, error))
-        tries = sum(not isinstance(failed, UNTRIED) for failed in self._errors)
+        if isinstance(error, UpstreamRefused) and self.current not in self._refused:
+            self._refused.append(self.current)  # nobody was there: the first knock costs no attempt
+        tries = sum(not isinstance(failed, UNTRIED) for failed in self._errors) - len(self._refused)
         if tries >= self._routing.attempts:
             return None
         for way in (self._ways.able, self._ways.waits):

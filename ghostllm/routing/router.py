@@ -97,13 +97,15 @@ class Router:
         found = [gate for gate in self._gates.values() if gate is not None]
         return found + [state.gate for state in self.states.values() if state.gate is not None]
 
-    def entry(self, identity: Identity, call: Call, model: str, now: float) -> Entry:
-        """A request's place in a queue. Its cost is the length of its prompt in tokens, more or less."""
+    def entry(self, identity: Identity, call: Call, model: str, since: float) -> Entry:
+        """A request's place in a queue. since: when it began to wait. Its cost is the length of its prompt
+        in tokens, more or less.
+        """
         return Entry(
             number=next(self._numbers),
             key=identity.key,
             model=model,
-            since=now,
+            since=since,
             cost=1.0 + len(call.body) / 4,
             weight=identity.weight,
             priority=identity.priority,

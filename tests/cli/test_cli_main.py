@@ -189,3 +189,15 @@ def test_check_does_not_import_the_server(tmp_path):
     )
     done = run(cwd=tmp_path, entry=("-c", code))
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_check_names_the_sources_of_backends(tmp_path, capsys):
+    path = tmp_path / "c.toml"
+    path.write_text(
+        '[discovery]\nfile = "more.toml"\nnetwork = ["10.0.0.0/24"]\n'
+        '[[discovery.dns]]\nname = "pool"\nhost = "vllm.internal"\n'
+    )
+    assert main(["check", "--config", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "backends found by: file more.toml" in said and "DNS, vllm.internal (address)" in said
+    assert "network 10.0.0.0/24" in said and "backends: " not in said

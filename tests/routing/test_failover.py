@@ -193,3 +193,14 @@ def test_nothing_sent_is_no_attempt():
     assert failover.after(QueueFull("full", retry_after=2.0)) == (C, 0.0)
     assert failover.after(CannotContinue("no way")) is None
     assert isinstance(failover.verdict(), QueueFull)
+
+
+def test_a_knock_at_a_door_that_nobody_opens_costs_no_attempt_but_once():
+    refused = UpstreamRefused("nobody listens")
+    failover = plan(A, B, C, attempts=1)
+    assert failover.after(refused) == (B, 0.0)
+    assert failover.after(refused) == (C, 0.0)
+    assert failover.after(answered(500)) is None
+    alone = plan(A, attempts=3)
+    steps = [alone.after(refused) for _ in range(10)]
+    assert sum(step is not None for step in steps) == 3

@@ -71,17 +71,19 @@ def settled(gateway: Gateway, start: dict[str, float] | None) -> dict[str, float
     end = time.monotonic() + SETTLE
     while True:
         now = counters(gateway.ask("GET", "/metrics").body.decode())
-        if start is None or now == start or time.monotonic() > end:
+        if start is None or not differences(start, now) or time.monotonic() > end:
             return now
         time.sleep(0.1)
 
 
 def differences(start: dict[str, float], now: dict[str, float]) -> list[str]:
-    """A line for each counter that is not where it began."""
+    """A line for each counter that is above where it began; a look at a backend may have been under way
+    then.
+    """
     return [
         f"{name} began at {start.get(name, 0):g} and is {now.get(name, 0):g}"
         for name in sorted({*start, *now})
-        if start.get(name) != now.get(name)
+        if now.get(name, 0) > start.get(name, 0)
     ]
 
 

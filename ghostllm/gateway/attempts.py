@@ -260,6 +260,7 @@ class Attempts(Delivery):
         try:
             upstream.translator.resume(self._call, target.model, self._extra, self._broken)
         except GhostError as error:
+            error.forget()
             return error
         return None
 

@@ -213,6 +213,7 @@ class Generation(Attempts):
         """Tells the client, in the answer if that has begun."""
         now = time.monotonic()
         exchange = self._exchange
+        error.forget()
         self._close_attempt(error, now)
         self._release(error, now)
         refused = at_fault(error) and not exchange.committed

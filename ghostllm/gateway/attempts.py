@@ -91,16 +91,11 @@ class Attempts(Delivery):
             return self._send_to(target, 0)
         full = (route.waiting if self._failover is None and not route.usable else ()) or [target]
         places = [(gate, one) for one in full if (gate := router.state(one.backend).gate) is not None]
-        turn = self._turn(places, self._turn_has_come)
         try:
-            place = turn.enter(time.monotonic())
+            begun = self._queue(places, self._turn_has_come)
         except GhostError as error:
             return error
-        if place is not None:
-            return self._send_to(place[1], turn.entry.number)
-        self._waiting = turn
-        self._generator.pulse.wake()
-        return None
+        return None if begun is None else self._send_to(begun[0][1], begun[1])
 
     def _turn_has_come(self, place: Place, number: int) -> None:
         """A backend has a slot."""
@@ -309,22 +304,27 @@ class Attempts(Delivery):
 
     # --- waiting
 
-    def _turn(self, places: list[Place], granted: Callable[[Place, int], None]) -> Turn:
-        """What was waited in other queues counts: the limit is of all of it."""
-        exchange = self._exchange
-        since = time.monotonic() - exchange.queued
+    def _queue(self, places: list[Place], granted: Callable[[Place, int], None]) -> tuple[Place, int] | None:
+        """A place where there is a slot, and the slot's number; None: it waits, and `granted` will be told.
+        What was waited in other queues counts: the limit is of all of it. Raises QueueFull.
+        """
+        exchange, now = self._exchange, time.monotonic()
         model = places[0][1].model
-        entry = self._generator.router.entry(exchange.identity, self._call, model, since)
-        return Turn(entry, places, granted, self._not_admitted)
+        entry = self._generator.router.entry(exchange.identity, self._call, model, now - exchange.queued)
+        turn = Turn(entry, places, granted, self._not_admitted)
+        place = turn.enter(now)
+        if place is not None:
+            return place, entry.number
+        self._waiting = turn
+        self._generator.pulse.wake()
+        return None
 
-    def _waited(self) -> bool:
-        """Whether there was a wait for a turn, which is now over."""
+    def _waited(self) -> None:
+        """The wait for a turn is over."""
         turn = self._waiting
-        if not isinstance(turn, Turn):
-            return False
-        self._waiting = None
-        self._exchange.queued = time.monotonic() - turn.entry.since
-        return True
+        if isinstance(turn, Turn):
+            self._waiting = None
+            self._exchange.queued = time.monotonic() - turn.entry.since
 
     def _not_admitted(self, error: GhostError) -> None:
         """It has waited for a turn as long as it may."""

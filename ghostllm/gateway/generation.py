@@ -8,7 +8,7 @@ model, a turn in a queue, a server to be started, a pause before another try) is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ghostllm.api.doors import DOORS
@@ -118,8 +118,11 @@ class Generation(Attempts):
         self._route: RoutePlan = route
         exchange.plan = route
         gate = router.gate(model) if model.config is not None else None
-        if gate is not None and not self._queue([(gate, route.targets[0])], self._admitted):
-            return
+        if gate is not None:
+            begun = self._queue([(gate, self._first())], self._admitted)
+            if begun is None:
+                return
+            self._slot = gate, begun[1]
         self._proceed(self._first())
 
     def _arm(self, model: Model) -> Model:
@@ -153,22 +156,11 @@ class Generation(Attempts):
 
     # --- waiting for a turn
 
-    def _queue(self, places: list[Place], granted: Callable[[Place, int], None]) -> bool:
-        """True: a slot is there, and `granted` has been told. False: it waits. Raises QueueFull."""
-        turn = self._turn(places, granted)
-        place = turn.enter(time.monotonic())
-        if place is not None:
-            granted(place, turn.entry.number)
-            return True
-        self._waiting = turn
-        self._generator.pulse.wake()
-        return False
-
     def _admitted(self, place: Place, number: int) -> None:
         """There is a slot in the model's own queue."""
         self._slot = place[0], number
-        if self._waited():
-            self._proceed(self._first())
+        self._waited()
+        self._proceed(self._first())
 
     def _first(self) -> Target:
         return self._route.targets[0]

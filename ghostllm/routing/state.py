@@ -25,11 +25,11 @@ NOTHING = Observed()
 class BackendState:
     """gate: the queue before it, None where nothing bounds it. draining: by an operator's hand. observed:
     what it last said of itself, None: nothing yet. loading: seconds that it took to load a model, None while
-    nobody has seen it. hint: `x-ghostllm-backend` as a header line, made once.
+    nobody has seen it.
     """
 
     __slots__ = (
-        "_settings", "breaker", "budget", "config", "draining", "gate", "health", "hint", "loading", "meter",
+        "_settings", "breaker", "budget", "config", "draining", "gate", "health", "loading", "meter",
         "name", "observed",
     )  # fmt: skip
 
@@ -46,7 +46,6 @@ class BackendState:
         self.draining = False
         self.observed: Observed | None = None
         self.loading: float | None = None
-        self.hint = b"x-ghostllm-backend: %b\r\n" % config.name.encode()
         self._settings = routing.health
 
     def __repr__(self) -> str:
@@ -69,10 +68,10 @@ class BackendState:
 
     def weight(self, now: float) -> float:
         """Factor of its configured weight: below 1 for a while after it has come back."""
-        back, closed = self.health.returned, self.breaker.closed_at
-        if back is None and closed is None:
+        closed = self.breaker.closed_at
+        if closed is None and self.health.returned is None:
             return 1.0
-        return min(health.slow_start(since, now, self._settings) for since in (back, closed))
+        return min(self.health.warmth(now), health.slow_start(closed, now, self._settings))
 
     def loaded(self, model: str) -> bool | None:
         """Whether a model is in its memory; None: unknown."""

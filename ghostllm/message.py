@@ -71,6 +71,8 @@ class Usage:
 class Identity:
     """Who asks. models: patterns (fnmatch) of model names this key may use; empty means all. manage: it may
     have models pulled, copied and deleted, and use the admin API. weight, priority: its claim in a queue.
+    team: whom its use is counted for beside itself, "" for none. limits: the name of its limits, "" for its
+    own.
     """
 
     key: str = "anonymous"
@@ -78,6 +80,8 @@ class Identity:
     manage: bool = False
     weight: float = 1.0
     priority: int = 0
+    team: str = ""
+    limits: str = ""
 
 
 ANONYMOUS = Identity()

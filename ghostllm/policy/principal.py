@@ -10,14 +10,11 @@ from ghostllm.policy.grants import NOTHING, Grants
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Principal(Identity):
-    """roles: by name. grants: what those permit, with the identity's own `models` counted in. team: "" for
-    none. limits: the name of its limits, "" for its own. source: "key", "token" or "anonymous". id: of its
-    key made at run time, "" for any other.
+    """roles: by name. grants: what those permit, with the identity's own `models` counted in. source: "key",
+    "token" or "anonymous". id: of its key made at run time, "" for any other.
     """
 
     roles: tuple[str, ...] = ()
     grants: Grants = field(default=NOTHING, repr=False, compare=False)
-    team: str = ""
-    limits: str = ""
     source: str = "key"
     id: str = ""

@@ -36,7 +36,6 @@ from ghostllm.routing import balance, latency, sticky
 from ghostllm.routing.catalog import Target
 from ghostllm.routing.ledger import Ledger, Prompt, Sent
 from ghostllm.routing.prefix import BLOCK, chain
-from ghostllm.routing.smart import READY
 
 BYTES = 4  # per token
 CACHE = 800  # blocks of a backend's cache
@@ -132,15 +131,16 @@ class Smart(Policy):
             self._ledger.resize(target.backend, CACHE * TOKENS * BYTES // BLOCK)
             self._ledger.rate(target).seconds = PREFILL * wrong
             self._ledger.rate(target).LEAST = sys.maxsize if wrong != 1.0 else 256
+        self._seats = [self._ledger.seat(target) for target in targets]
 
     def choose(self, arrival: Arrival) -> tuple[Target, object]:
         size = arrival.tokens * BYTES
         halves = TOKENS * BYTES // BLOCK
         blocks = [hash((block, half)) for block in arrival.blocks for half in range(halves)][: size // BLOCK]
         prompt = Prompt("m", size, blocks)
-        choices = self._ledger.order(self._targets, prompt, lambda _: READY, arrival.at, self._chance)
-        target = choices[0].target
-        return target, self._ledger.dispatched(target, prompt, arrival.at)
+        choices, _ = self._ledger.order(self._seats, prompt, None, arrival.at, self._chance)
+        seat = choices[0][1]
+        return seat.target, self._ledger.dispatched(seat, prompt, arrival.at)
 
     def first_token(self, target: Target, note: object, now: float) -> None:
         assert isinstance(note, Sent)
@@ -221,18 +221,19 @@ def gates(workload: Workload, results: dict[str, Result]) -> Iterator[tuple[str,
 def decision(tokens: int = 12_000, backends: int = 16, rounds: int = 500) -> float:
     """Median microseconds of one real decision: hashing the prompt, matching, scoring, ordering."""
     chance = random.Random(1)
-    ledger, targets = Ledger(), pool(backends)
+    ledger = Ledger()
+    seats = [ledger.seat(target) for target in pool(backends)]
     prompts = [chance.randbytes(tokens * BYTES) for _ in range(8)]
     for at, data in enumerate(prompts):
         sent = Prompt("m", len(data), chain(data, "m"))
-        for target in targets[at : at + 8]:
-            ledger.dispatched(target, sent, 0.0)
+        for seat in seats[at : at + 8]:
+            ledger.dispatched(seat, sent, 0.0)
     spent = []
     for turn in range(rounds):
         data = prompts[turn % len(prompts)]
         start = time.perf_counter()
         prompt = Prompt("m", len(data), chain(data, "m"))
-        ledger.order(targets, prompt, lambda _: READY, 1.0, chance)
+        ledger.order(seats, prompt, None, 1.0, chance)
         spent.append(time.perf_counter() - start)
     return median(spent) * 1e6
 

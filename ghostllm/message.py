@@ -200,35 +200,30 @@ class Exchange:
     its stream. arm: of a split model, which variant it got.
     """
 
-    __slots__ = (
-        "arm", "attempts", "backend", "bytes_out", "call", "committed", "door", "error", "fields", "finished",
-        "headers", "id_field", "identity", "outcome", "plan", "queued", "received", "request", "request_id",
-        "rescued", "route", "status", "usage",
-    )  # fmt: skip
+    arm = ""
+    backend: str | None = None
+    bytes_out = 0
+    call: Call | None = None
+    committed: float | None = None
+    door = "openai"
+    error: GhostError | None = None
+    finished: float | None = None
+    headers: Pairs = ()
+    identity = ANONYMOUS
+    outcome = "open"
+    plan: Plan | None = None
+    queued = 0.0
+    rescued = 0
+    route = ""
+    status = 0
+    usage = NO_USAGE
 
     def __init__(self, request: Request, request_id: str, received: float) -> None:
         self.request = request
         self.request_id = request_id
         self.id_field = self.fields = b"x-request-id: %b\r\n" % request_id.encode()
         self.received = received
-        self.route = ""
-        self.door = "openai"
-        self.headers: Pairs = ()
-        self.identity = ANONYMOUS
-        self.call: Call | None = None
         self.attempts: list[Attempt] = []
-        self.plan: Plan | None = None
-        self.queued = 0.0
-        self.rescued = 0
-        self.arm = ""
-        self.backend: str | None = None
-        self.usage = NO_USAGE
-        self.committed: float | None = None
-        self.finished: float | None = None
-        self.status = 0
-        self.bytes_out = 0
-        self.outcome = "open"
-        self.error: GhostError | None = None
 
     def __repr__(self) -> str:
         request = self.request

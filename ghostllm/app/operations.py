@@ -41,7 +41,7 @@ class Operator:
         busy = self._fleet.upstreams[name].in_flight > 0
         note(probe, state.health, self._router.ledger, now, busy=busy)
         if probe.observed is not None:
-            state.observed = probe.observed
+            state.saw(probe.observed)
         if state.health.state is before:
             return
         if state.health.state is State.DOWN:

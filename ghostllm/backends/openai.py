@@ -114,7 +114,7 @@ class OpenAIBackend:
         if changes or drop:
             body = edit(call.body, call.fields, changes, drop)
         request = UpstreamRequest("POST", path, self._headers(call.stream), body)
-        return request, self._passing(call, choices_of(call, extra))
+        return request, self._passing(call, choices_of(call, extra) if call.stream else 1)
 
     def _passing(self, call: Call, choices: int) -> PassThrough:
         if call.rescue and call.stream and choices == 1:

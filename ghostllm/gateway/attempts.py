@@ -8,24 +8,22 @@ import abc
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ghostllm.errors import GhostError, UpstreamConnectError, UpstreamResting
 from ghostllm.gateway.delivery import Delivery, Mode
 from ghostllm.gateway.signs import told_rescue
-from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.gateway.spending import spent
 from ghostllm.gateway.turn import Place, Turn
 from ghostllm.message import Attempt, Exchange, UpstreamRequest
 from ghostllm.net.client import Client
-from ghostllm.ports import Answer, Door, Responder, Work
+from ghostllm.ports import Answer, Work
 from ghostllm.routing.catalog import Model, Target
 from ghostllm.routing.failover import Failover
 from ghostllm.routing.plan import RoutePlan
 from ghostllm.wire.h1 import field_block, strip_hop_by_hop
 
-if TYPE_CHECKING:
-    from ghostllm.gateway.generate import Generator
+HOLD, WHOLE = Mode.HOLD, Mode.WHOLE
 
 FORWARDED = frozenset((
     b"traceparent", b"tracestate", b"idempotency-key", b"x-client-request-id", b"openai-beta",
@@ -37,27 +35,16 @@ FORWARDED = frozenset((
 class Attempts(Delivery):
     """keepalive: seconds of silence after which a waiting client gets a sign of life, 0: never."""
 
-    __slots__ = (
-        "_broken", "_broken_at", "_cause", "_extra", "_failover", "_generator", "_model", "_route", "_target",
-        "_waiting", "keepalive",
-    )  # fmt: skip
-
+    keepalive = 0.0
+    _broken: Answer | None = None  # the one whose stream is to be gone on with
     _broken_at: Attempt
+    _cause: GhostError | None = None  # why it broke
     _extra: Mapping[str, Any]
+    _failover: Failover | None = None  # made when the first attempt has failed
     _model: Model
     _route: RoutePlan
     _target: Target
-
-    def __init__(
-        self, generator: Generator, snapshot: Snapshot, door: Door, exchange: Exchange, responder: Responder
-    ) -> None:
-        super().__init__(snapshot, door, exchange, responder)
-        self._generator = generator
-        self._failover: Failover | None = None  # made when the first attempt has failed
-        self._waiting: Work | None = None
-        self._broken: Answer | None = None  # the one whose stream is to be gone on with
-        self._cause: GhostError | None = None  # why it broke
-        self.keepalive = snapshot.config.routing.keepalive if self._stream else 0.0
+    _waiting: Work | None = None
 
     # --- for those who derive
 
@@ -83,12 +70,12 @@ class Attempts(Delivery):
         """None: the attempt is under way, or waits for its turn."""
         self._waiting = None
         self._target = target
-        upstream = self._snapshot.upstreams.get(target.backend)
-        if upstream is None:
+        if target.backend not in self._snapshot.upstreams:
             return UpstreamConnectError(f"backend {target.backend!r} is no longer there")
-        router, route = self._generator.router, self._route
+        router = self._generator.router
         if router.state(target.backend).gate is None:
             return self._send_to(target, 0)
+        route = self._route
         full = (route.waiting if self._failover is None and not route.usable else ()) or [target]
         places = [(gate, one) for one in full if (gate := router.state(one.backend).gate) is not None]
         try:
@@ -143,7 +130,7 @@ class Attempts(Delivery):
     def _send_to(self, target: Target, number: int) -> GhostError | None:
         """Begins an attempt. number: of its slot in the backend's queue, 0 where there is none."""
         exchange, route, failover = self._exchange, self._route, self._failover
-        upstream = self._snapshot.upstreams[target.backend]
+        router, upstream = self._generator.router, self._snapshot.upstreams[target.backend]
         now = time.monotonic()
         self._target = target
         attempt = self._attempt = Attempt(target.backend, target.model, now, route.why(target))
@@ -160,21 +147,20 @@ class Attempts(Delivery):
                 request, answer = upstream.translator.resume(
                     self._call, target.model, self._extra, self._broken
                 )
-            lease = self._generator.router.begin(
-                route, target, now, hidden=not self._stream, force=retry, retry=retry
-            )
+            lease = router.begin(route, target, now, hidden=not self._stream, retry=retry)
         except GhostError as error:
             if retry:
-                self._generator.router.pay_back(target)
+                router.pay_back(target)
             if number:
-                self._generator.router.give_back(target, number, now)
+                router.give_back(target, number, now)
             return error
-        lease.number = number
+        if number:
+            lease.number = number
         self._lease = lease
         self._answer = answer
         exchange.usage = answer.usage
-        exchange.backend = upstream.name
-        self._mode = Mode.HOLD if self._stream else Mode.WHOLE
+        exchange.backend = target.backend
+        self._mode = HOLD if self._stream else WHOLE
         self._held = []
         self._size = 0
         if upstream.asleep:

@@ -53,8 +53,6 @@ def _cannot_count(error: GhostError) -> bool:
 
 
 class Counting(Generation):
-    __slots__ = ("door",)
-
     door: CountingDoor
 
     def _deliver(self, body: bytes) -> None:
@@ -64,7 +62,7 @@ class Counting(Generation):
             counted = None
         if type(counted) is not int:
             raise UpstreamProtocolError(f"backend {self._attempt.backend!r} answered without a count")
-        self._succeed()
+        self._succeed(time.monotonic())
         self._responder.respond(200, self.door.WHOLE_HEADERS, self.door.render_count(counted))
 
     def _give_up(self, error: GhostError) -> None:

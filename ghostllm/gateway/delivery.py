@@ -12,6 +12,7 @@ from __future__ import annotations
 import abc
 import enum
 import time
+from typing import TYPE_CHECKING
 
 from ghostllm.errors import GhostError, UpstreamProtocolError
 from ghostllm.gateway.hints import hints
@@ -22,6 +23,9 @@ from ghostllm.ports import Answer, Door, Responder
 from ghostllm.routing.lease import Lease
 from ghostllm.wire.encoding import decode_body
 from ghostllm.wire.h1 import ResponseHead
+
+if TYPE_CHECKING:
+    from ghostllm.gateway.generate import Generator
 
 ERROR_BODY_LIMIT = 64 * 1024
 
@@ -36,32 +40,33 @@ class Mode(enum.Enum):
 class Delivery(abc.ABC):
     """Implements net.client.Sink for the attempt under way. shown: the head of a stream has gone to the
     client, be it only for a sign of life.
-    """
 
-    __slots__ = (
-        "_answer", "_attempt", "_call", "_door", "_exchange", "_head", "_held", "_lease", "_mode",
-        "_responder", "_shown", "_size", "_snapshot", "_stream", "_upstream_call",
-    )  # fmt: skip
+    What most requests never come to need stands in the class, here and in those who derive: setting it for
+    each would cost as much as routing it.
+    """
 
     _answer: Answer
     _attempt: Attempt
     _head: ResponseHead
+    _held: list[bytes]
+    _mode = Mode.WHOLE
+    _shown = False
+    _size = 0
+    _lease: Lease | None = None  # of the attempt under way
+    _upstream_call: UpstreamCall | None = None
 
-    def __init__(self, snapshot: Snapshot, door: Door, exchange: Exchange, responder: Responder) -> None:
+    def __init__(
+        self, generator: Generator, snapshot: Snapshot, door: Door, exchange: Exchange, responder: Responder
+    ) -> None:
         call = exchange.call
         assert call is not None
+        self._generator = generator
         self._snapshot = snapshot
         self._door = door
         self._exchange = exchange
         self._responder = responder
         self._call: Call = call
         self._stream = call.stream
-        self._shown = False
-        self._mode = Mode.WHOLE
-        self._held: list[bytes] = []
-        self._size = 0
-        self._lease: Lease | None = None  # of the attempt under way
-        self._upstream_call: UpstreamCall | None = None
 
     # --- for those who derive
 
@@ -74,7 +79,7 @@ class Delivery(abc.ABC):
         """The attempt has failed after the client had been given a part of its answer."""
 
     @abc.abstractmethod
-    def _succeed(self) -> None:
+    def _succeed(self, now: float) -> None:
         """The answer is whole. Called before its last bytes are handed over."""
 
     # --- the upstream call's sink
@@ -85,16 +90,23 @@ class Delivery(abc.ABC):
         if not 200 <= head.status < 300:
             self._mode = Mode.ERROR
             return
+        if not self._stream:
+            if head.headers.get(b"content-type") != b"application/json":
+                self._check_kind(head)
+            if self._upstream_call is not None:
+                self._upstream_call.producing()
+            return
+        self._check_kind(head)
+        if head.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise UpstreamProtocolError(f"backend {self._attempt.backend!r} compressed its stream unasked")
+
+    def _check_kind(self, head: ResponseHead) -> None:
         kind = head.headers.get(b"content-type", b"").lower()
         if b"html" in kind or (self._stream and kind.startswith(b"application/json")):
             raise UpstreamProtocolError(
                 f"backend {self._attempt.backend!r} answered {kind.decode('latin-1')!r} "
                 f"where {'an event stream' if self._stream else 'JSON'} was expected"
             )
-        if self._stream and head.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise UpstreamProtocolError(f"backend {self._attempt.backend!r} compressed its stream unasked")
-        if not self._stream and self._upstream_call is not None:
-            self._upstream_call.producing()
 
     def data(self, data: bytes) -> None:
         if self._mode is Mode.FLOW:
@@ -130,7 +142,7 @@ class Delivery(abc.ABC):
                 self._commit()
             if last:
                 self._responder.write(last)
-            self._succeed()
+            self._succeed(time.monotonic())
             self._responder.end()
 
     def fail(self, error: GhostError) -> None:
@@ -166,8 +178,9 @@ class Delivery(abc.ABC):
     def _produced(self) -> float:
         """The attempt's first content is here: the time."""
         now = self._attempt.first_token = time.monotonic()
-        if self._lease is not None:
-            self._lease.first_token(now)
+        lease = self._lease
+        if lease is not None and lease.awaited:
+            lease.first_token(now)
         return now
 
     def _show(self) -> None:
@@ -192,9 +205,10 @@ class Delivery(abc.ABC):
         if encoding is not None:
             body = _decoded(body, encoding, self._snapshot.answer_bytes, self._attempt.backend)
         out = self._answer.whole(body)
-        self._exchange.committed = self._produced()
-        self._succeed()
-        self._hint()
+        now = self._exchange.committed = self._produced()
+        self._succeed(now)
+        if self._snapshot.config.routing.headers:
+            self._exchange.fields += hints(self._exchange)
         self._responder.respond(200, self._door.WHOLE_HEADERS, out)
 
 

@@ -60,7 +60,7 @@ class Fanout:
             branch = Branch(self, number, exchange)
             self._branches.append(branch)
             generation = Generation(self._generator, self._snapshot, self._door, exchange, branch)
-            generation.keepalive = 0.0  # the branches' streams are put together, event by event
+            generation.mute = True  # the branches' streams are put together, event by event
             self._generations.append(generation)
         for generation in self._generations:
             if not self._over:

@@ -123,7 +123,7 @@ class Generator:
         try:
             copy.call = _renamed(call, arms.config.shadow.model)
             generation = Generation(self, snapshot, DOORS[call.door], copy, Unseen(copy, ended))
-            generation.keepalive = 0.0
+            generation.mute = True
             generation.start()
         except GhostError:
             copy.outcome = "error"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ghostllm.api.doors import DOORS
 from ghostllm.errors import (
@@ -23,39 +23,29 @@ from ghostllm.errors import (
 )
 from ghostllm.gateway.attempts import Attempts
 from ghostllm.gateway.signs import sign_of_life
-from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.gateway.spending import spent
 from ghostllm.gateway.turn import Place, Turn
-from ghostllm.message import NO_USAGE, Exchange, Usage
-from ghostllm.ports import Door, Responder
+from ghostllm.message import NO_USAGE, Usage
 from ghostllm.routing.arms import at_fault
 from ghostllm.routing.catalog import Model, Target, allowed
 from ghostllm.routing.gate import Gate
 from ghostllm.routing.plan import RoutePlan
 
-if TYPE_CHECKING:
-    from ghostllm.gateway.generate import Generator
-
 CONTENT_CODES = frozenset(("content_filter", "content_policy_violation"))
 
 
 class Generation(Attempts):
-    """Implements ports.Work and pulse.Living. The exchange has its call. over:
-    nothing further happens.
+    """Implements ports.Work and pulse.Living. The exchange has its call. over: nothing further happens.
+    mute: no signs of life are wanted.
     """
 
-    __slots__ = ("_asked", "_quiet", "_seen", "_slot", "_visited", "over")
-
-    def __init__(
-        self, generator: Generator, snapshot: Snapshot, door: Door, exchange: Exchange, responder: Responder
-    ) -> None:
-        super().__init__(generator, snapshot, door, exchange, responder)
-        self._slot: tuple[Gate, int] | None = None  # in the queue of the model
-        self._visited: list[str] = []  # models that could not answer
-        self._asked = ""  # the split model, if it is one
-        self._seen = 0  # bytes that had gone out at the last pulse
-        self._quiet = 0.0  # since when
-        self.over = False
+    mute = False
+    over = False
+    _asked = ""  # the split model, if it is one
+    _quiet = 0.0  # since when
+    _seen = 0  # bytes that had gone out at the last pulse
+    _slot: tuple[Gate, int] | None = None  # in the queue of the model
+    _visited: tuple[str, ...] = ()  # models that could not answer
 
     def __repr__(self) -> str:
         return f"<Generation of {self._exchange!r}>"
@@ -71,9 +61,11 @@ class Generation(Attempts):
             self._wait(self._look_again(self._call.model))
         else:
             self._plan(model)
-        if self.keepalive and not self.over:
-            self._quiet = self._exchange.received
-            self._generator.pulse.add(self)
+        if self._stream and not self.mute and not self.over:
+            self.keepalive = self._snapshot.config.routing.keepalive
+            if self.keepalive:
+                self._quiet = self._exchange.received
+                self._generator.pulse.add(self)
 
     def cancel(self) -> None:
         """The client has left: so does everything that was begun for it."""
@@ -196,7 +188,7 @@ class Generation(Attempts):
             unavailable = error.retryable or error.status == 503 or isinstance(error, QueueFull)
             name = config.fallback.unavailable if unavailable else ""
         model = self._snapshot.catalog().find(name) if name else None
-        self._visited.append(self._model.name)
+        self._visited += (self._model.name,)
         if model is None or model.name in self._visited or not model.open_to(self._exchange.identity):
             return None
         return model
@@ -251,8 +243,7 @@ class Generation(Attempts):
         self._waiting = fanout
         fanout.start(self._call.fields["n"])
 
-    def _succeed(self) -> None:
-        now = time.monotonic()
+    def _succeed(self, now: float) -> None:
         self._exchange.outcome = self._attempt.outcome = "ok"
         self._attempt.ended = now
         self._release(None, now)

@@ -101,8 +101,8 @@ class Managing(PassageGeneration):
             model = Model(name, every, "failover")
         self._plan(model)
 
-    def _succeed(self) -> None:
-        super()._succeed()
+    def _succeed(self, now: float) -> None:
+        super()._succeed(now)
         self._responder.run(self._refresh())
 
     async def _refresh(self) -> None:

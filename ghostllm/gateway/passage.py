@@ -7,6 +7,7 @@ where a path knows no model the first backend that has the path; files and batch
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import replace
 
 from ghostllm import jsonx
@@ -82,8 +83,6 @@ def _text(value: Body) -> str:
 class PassageGeneration(Generation):
     """The generation of a Passage: what comes back goes through with its own status and type."""
 
-    __slots__ = ("_passed_back",)
-
     def start(self) -> None:
         if self._call.model:
             super().start()
@@ -101,7 +100,9 @@ class PassageGeneration(Generation):
         if not targets:
             where = f"no backend of model {model.name!r}" if model.name else "no backend"
             raise NotImplementedHere(f"{where} serves /v1{call.path.partition('?')[0]}")
-        super()._plan(replace(model, targets=tuple(targets)))
+        if len(targets) < len(model.targets):
+            model = replace(model, targets=tuple(targets))
+        super()._plan(model)
 
     def head(self, head: ResponseHead) -> None:
         self._attempt.status = head.status
@@ -119,7 +120,7 @@ class PassageGeneration(Generation):
     def end(self) -> None:
         if self._mode is Mode.HOLD:  # nothing came: an answer without a body
             self._upstream_call = None
-            self._succeed()
+            self._succeed(time.monotonic())
             self._responder.respond(self._head.status, self._passed_back, b"")
         else:
             super().end()

@@ -121,8 +121,6 @@ def _refers(call: ResponsesCall) -> bool:
 
 
 class ResponsesGeneration(Generation):
-    __slots__ = ("store",)
-
     store: ResponseStore
 
     def start(self) -> None:
@@ -142,13 +140,13 @@ class ResponsesGeneration(Generation):
         self._waiting = None
         Generation.start(self)
 
-    def _succeed(self) -> None:
+    def _succeed(self, now: float) -> None:
         call = self._call
         assert isinstance(call, ResponsesCall)
         if call.store and call.response is not None and call.response["status"] in KEPT:
             items = stored.input_items(call.fields, call.references, mint)
             self.store.put(call.response, items, self._key)
-        super()._succeed()
+        super()._succeed(now)
 
 
 class ResponsesCounting(Counting):

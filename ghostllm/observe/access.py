@@ -31,10 +31,11 @@ class AccessLog:
         self._least = LEVELS[level]
 
     def finished(self, exchange: Exchange) -> None:
-        failed = exchange.status >= 500 or exchange.outcome == "broken"
-        if self._least <= (30 if failed else 20):
-            record = access_record(exchange, "warning" if failed else "info", time.time())
-            self._write(self._render(record))
+        if exchange.status >= 500 or exchange.outcome == "broken":
+            if self._least <= LEVELS["warning"]:
+                self._write(self._render(access_record(exchange, "warning", time.time())))
+        elif self._least <= LEVELS["info"]:
+            self._write(self._render(access_record(exchange, "info", time.time())))
 
 
 def access_record(exchange: Exchange, level: str, now: float) -> Record:
@@ -63,14 +64,16 @@ def access_record(exchange: Exchange, level: str, now: float) -> Record:
     call = exchange.call
     if call is not None:
         usage, attempts, committed = exchange.usage, exchange.attempts, exchange.committed
-        record["model"] = call.model if len(call.model) <= LONGEST_NAME else shortened(call.model)
-        record["stream"] = call.stream
-        record["backend"] = exchange.backend
-        record["attempts"] = len(attempts)
-        record["ttft_ms"] = None if committed is None else int((committed - received) * 1e6 + 0.5) / 1000
-        record["prompt_tokens"] = usage.prompt
-        record["completion_tokens"] = usage.completion
-        record["cached_tokens"] = usage.cached
+        record |= {
+            "model": call.model if len(call.model) <= LONGEST_NAME else shortened(call.model),
+            "stream": call.stream,
+            "backend": exchange.backend,
+            "attempts": len(attempts),
+            "ttft_ms": None if committed is None else int((committed - received) * 1e6 + 0.5) / 1000,
+            "prompt_tokens": usage.prompt,
+            "completion_tokens": usage.completion,
+            "cached_tokens": usage.cached,
+        }
         if usage.estimated:
             record["estimated"] = True
         if usage.partial:

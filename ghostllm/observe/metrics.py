@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import ghostllm
 from ghostllm import errors, jsonx
-from ghostllm.message import Exchange, Usage
+from ghostllm.message import Exchange
 from ghostllm.observe import exposition, process
 from ghostllm.observe.exposition import (
     OTHER,
@@ -50,12 +50,15 @@ CODES = frozenset(_codes(errors.GhostError)) | {
 class Series:
     """All that one kind of finished request adds to."""
 
-    __slots__ = ("cached", "completion", "duration", "first_token", "labels", "prompt", "requests")
+    __slots__ = (
+        "answered", "cached", "completion", "duration", "first_token", "labels", "prompt", "requests",
+    )  # fmt: skip
 
     def __init__(self, labels: tuple[str, str, str], requests: Count, tokens: tuple[Count, Count, Count],
                  duration: Histogram, first_token: Histogram) -> None:  # fmt: skip
         self.labels = labels
         self.requests = requests
+        self.answered: Count | None = None
         self.prompt, self.completion, self.cached = tokens
         self.duration = duration
         self.first_token = first_token
@@ -176,8 +179,20 @@ class Metrics:
         if call is not None:
             if call.stream and exchange.committed is not None:
                 series.first_token.observe(exchange.committed - received)
-            self._add_tokens(series, exchange.usage)
-            for attempt in exchange.attempts:
+            usage = exchange.usage
+            if usage.prompt:
+                series.prompt.value += usage.prompt
+            if usage.completion:
+                series.completion.value += usage.completion
+            if usage.cached:
+                series.cached.value += usage.cached
+            attempts = exchange.attempts
+            if len(attempts) == 1 and attempts[0].outcome == "ok":
+                if series.answered is None:
+                    series.answered = self._attempts.series((attempts[0].backend, "ok"))
+                series.answered.value += 1
+                attempts = []
+            for attempt in attempts:
                 outcome = attempt.outcome if attempt.outcome in CODES else OTHER
                 self._attempts.series((attempt.backend, outcome)).value += 1
                 if attempt.purpose == "rescue" and attempt.first_token is not None:
@@ -187,14 +202,6 @@ class Metrics:
         outcome = exchange.outcome
         if outcome != "ok":
             self._add_failure(series, exchange, outcome)
-
-    def _add_tokens(self, series: Series, usage: Usage) -> None:
-        if usage.prompt:
-            series.prompt.value += usage.prompt
-        if usage.completion:
-            series.completion.value += usage.completion
-        if usage.cached:
-            series.cached.value += usage.cached
 
     def _add_failure(self, series: Series, exchange: Exchange, outcome: str) -> None:
         if outcome == "cancelled":

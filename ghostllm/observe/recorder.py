@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ghostllm.message import Exchange
-from ghostllm.observe.timeline import Recorded
+from ghostllm.observe.timeline import Facts, Recorded, facts
 
 OWN = "admin_"  # how the names of the admin API's routes begin
 FAILED = ("error", "broken")
@@ -24,7 +24,7 @@ class Recorder:
     def __init__(self, keep: int) -> None:
         self.keep = keep
         self._open: dict[Exchange, None] = {}
-        self._over: OrderedDict[str, Recorded] = OrderedDict()  # the oldest first
+        self._over: OrderedDict[str, tuple[Facts, float]] = OrderedDict()  # when it ended; the oldest first
 
     def __repr__(self) -> str:
         return f"<Recorder {len(self._over)} of {self.keep}, {len(self._open)} open>"
@@ -47,9 +47,7 @@ class Recorder:
             del over[name]
         elif len(over) >= self.keep:
             over.popitem(last=False)
-        now = exchange.finished
-        took = 0.0 if now is None else now - exchange.received
-        over[name] = Recorded(exchange, time.time() - took)
+        over[name] = facts(exchange), time.time()
 
     # --- when somebody asks
 
@@ -59,7 +57,7 @@ class Recorder:
             if past.id == request_id:
                 return past.told()
         over = self._over.get(request_id)
-        return None if over is None else over.told()
+        return None if over is None else _recorded(*over).told()
 
     def latest(
         self, limit: int, *, outcome: str | None = None, model: str | None = None, key: str | None = None
@@ -81,10 +79,18 @@ class Recorder:
 
     def _newest_first(self) -> Iterator[Recorded]:
         yield from self._under_way()
-        yield from reversed(self._over.values())
+        for known, ended in reversed(self._over.values()):
+            yield _recorded(known, ended)
 
     def _under_way(self) -> Iterator[Recorded]:
         ahead = time.time() - time.monotonic()
         for exchange in reversed(self._open):
             if not exchange.route.startswith(OWN):
-                yield Recorded(exchange, exchange.received + ahead)
+                yield Recorded(facts(exchange), exchange.received + ahead)
+
+
+def _recorded(known: Facts, ended: float) -> Recorded:
+    past = Recorded(known, ended)
+    if past.finished is not None:
+        past.began -= past.finished - past.received
+    return past

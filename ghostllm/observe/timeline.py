@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ghostllm.message import Attempt, Exchange, Usage
+from ghostllm.message import Attempt, Exchange, Plan, Usage
 from ghostllm.observe.access import LONGEST_ERROR, LONGEST_NAME, shortened
 from ghostllm.observe.render import plain, timestamp
 
@@ -18,47 +18,59 @@ Mark = tuple[float, bool, Told]
 """Where an event stands in the timeline (monotonic clock), whether that is its time, what is told of it."""
 
 
-class Recorded:
-    """An exchange without its request and its answer: it keeps what was made for them, rendered when asked.
+Facts = tuple[
+    str, float, float | None, float | None, str, str, str, str, str, str | None, bool, int, str,
+    tuple[str | None, str] | None, str | None, float, int, str, Usage, Plan | None, list[Attempt],
+]  # fmt: skip
+"""What Recorded has, in the order in which `facts` gives it."""
 
-    began: Unix time at which the head was there. finished: None while it is under way.
+
+def facts(exchange: Exchange) -> Facts:
+    """What is kept of an exchange: a tuple, as every request makes one, and hardly any is looked at. It has
+    neither the request nor the answer, nor the error, which knows where it was raised.
+    """
+    request, call, error = exchange.request, exchange.call, exchange.error
+    return (
+        exchange.request_id,
+        exchange.received,
+        exchange.committed,
+        exchange.finished,
+        exchange.route,
+        exchange.door,
+        request.method,
+        request.path,
+        exchange.identity.key,
+        None if call is None else call.model,
+        call is not None and call.stream,
+        exchange.status,
+        exchange.outcome,
+        None if error is None or exchange.outcome == "ok" else (error.code, error.message[:LONGEST_ERROR]),
+        exchange.backend,
+        exchange.queued,
+        exchange.rescued,
+        exchange.arm,
+        exchange.usage,
+        exchange.plan,
+        exchange.attempts,
+    )
+
+
+class Recorded:
+    """An exchange without its request and its answer. began: Unix time at which the head was there. finished:
+    None while it is under way.
     """
 
-    __slots__ = (
-        "arm", "attempts", "backend", "began", "committed", "door", "error", "finished", "id", "key",
-        "method", "model", "outcome", "path", "plan", "queued", "received", "rescued", "route", "status",
-        "stream", "usage",
-    )  # fmt: skip
-
-    def __init__(self, exchange: Exchange, began: float) -> None:
-        request, call, error = exchange.request, exchange.call, exchange.error
-        self.id = exchange.request_id
+    def __init__(self, known: Facts, began: float) -> None:
         self.began = began
-        self.received = exchange.received
-        self.committed = exchange.committed
-        self.finished = exchange.finished
-        self.route = exchange.route
-        self.door = exchange.door
-        self.method = request.method
-        self.path = request.path if len(request.path) <= LONGEST_NAME else shortened(request.path)
-        self.key = exchange.identity.key
-        self.model: str | None = None
-        self.stream = False
-        if call is not None:
-            self.model = call.model if len(call.model) <= LONGEST_NAME else shortened(call.model)
-            self.stream = call.stream
-        self.status = exchange.status
-        self.outcome = exchange.outcome
-        self.error: tuple[str | None, str] | None = None  # not the error: it knows where it was raised
-        if error is not None and exchange.outcome != "ok":
-            self.error = error.code, error.message[:LONGEST_ERROR]
-        self.backend = exchange.backend
-        self.queued = exchange.queued
-        self.rescued = exchange.rescued
-        self.arm = exchange.arm
-        self.usage = exchange.usage
-        self.plan = exchange.plan
-        self.attempts = exchange.attempts
+        (
+            self.id, self.received, self.committed, self.finished, self.route, self.door, self.method,
+            self.path, self.key, self.model, self.stream, self.status, self.outcome, self.error,
+            self.backend, self.queued, self.rescued, self.arm, self.usage, self.plan, self.attempts,
+        ) = known  # fmt: skip
+        if len(self.path) > LONGEST_NAME:
+            self.path = shortened(self.path)
+        if self.model is not None and len(self.model) > LONGEST_NAME:
+            self.model = shortened(self.model)
 
     def __repr__(self) -> str:
         return f"<Recorded {self.id} {self.method} {self.path} {self.outcome} {self.status}>"

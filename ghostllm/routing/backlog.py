@@ -8,7 +8,7 @@ Every first token brings the estimate back to the truth (resync): errors of the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ghostllm.routing.catalog import Target
 
 STALE = 3.0
 """Seconds after which a scraped queue length says nothing any more."""
@@ -17,37 +17,37 @@ GAIN = 0.1
 """Weight of the newest value in the moving averages."""
 
 
-@dataclass(slots=True)
-class _Pending:
-    work: float
-    since: float
-    hidden: bool
+Pending = tuple[float, float, bool]
+"""Of a request without its first token: work, since when, and whether that token will not be seen."""
 
 
 class Backlog:
     """dispatched, then exactly one of first_token and left, for each request id; further calls do nothing.
 
-    in_flight: requests not yet ended. decoding: those of them that are past their first token.
+    in_flight: requests not yet ended. decoding: those of them that are past their first token. pending: those
+    before it, in order of dispatch. others: how many the backend last said that it has in its queue, ours
+    included. While there are neither, `wait` is 0.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[int, _Pending] = {}  # in order of dispatch
+        self.pending: dict[int, Pending] = {}
         self._decoding: set[int] = set()
         self._sum = 0.0
         self._produced = float("-inf")
         self._mean = 0.0
-        self._scraped: tuple[int, float] = (0, float("-inf"))
+        self.others = 0
+        self._scraped = float("-inf")
 
     def __repr__(self) -> str:
-        return f"<Backlog waiting={len(self._waiting)} decoding={self.decoding} work={self._sum:.3f}s>"
+        return f"<Backlog waiting={len(self.pending)} decoding={self.decoding} work={self._sum:.3f}s>"
 
     @property
     def in_flight(self) -> int:
-        return len(self._waiting) + len(self._decoding)
+        return len(self.pending) + len(self._decoding)
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self.pending)
 
     @property
     def decoding(self) -> int:
@@ -58,55 +58,59 @@ class Backlog:
         seen (the answer is not a stream). True: it found the backend empty, so its time to first token
         measures the prefill rate.
         """
-        alone = not self.in_flight
-        self._waiting[request] = _Pending(work, now, hidden)
+        waiting = self.pending
+        alone = not waiting and not self._decoding
+        waiting[request] = work, now, hidden
         self._sum += work
-        self._mean += (work - self._mean) * (GAIN if self._mean else 1)
+        mean = self._mean
+        self._mean = mean + (work - mean) * GAIN if mean else work
         return alone
 
     def first_token(self, request: int, now: float) -> None:
         """By id: first tokens need not come in the order of dispatch."""
-        if self._remove(request):
+        if request in self.pending:
+            self.left(request, now)
             self._decoding.add(request)
-            self._produced = max(self._produced, now)
 
-    def left(self, request: int) -> None:
-        """Answered to the end, cancelled, failed or timed out. No first token of it counts from here on."""
-        self._remove(request)
-        self._decoding.discard(request)
+    def left(self, request: int, answered: float | None = None) -> None:
+        """Answered to the end, cancelled, failed or timed out. No first token of it counts from here on.
+        answered: when, if it was answered and its first token has not been told.
+        """
+        pending = self.pending.pop(request, None)
+        if pending is None:
+            self._decoding.discard(request)
+            return
+        self._sum = self._sum - pending[0] if self.pending else 0.0  # no drift of floats across idle times
+        if answered is not None and answered > self._produced:
+            self._produced = answered
 
     def scraped(self, waiting: int, now: float) -> None:
         """What the backend itself reports as its queue."""
-        self._scraped = waiting, now
+        self.others = waiting
+        self._scraped = now
 
     def wait(self, now: float) -> float:
         """Seconds of work ahead of a request that would be sent now."""
-        if not self._waiting and not self._scraped[0]:
+        if not self.pending and not self.others:
             return 0.0
         self._expire(now)
-        waiting, at = self._scraped
-        others = max(0, waiting - len(self._waiting)) * self._mean if now - at <= STALE else 0.0
-        if not self._waiting:
+        others = 0.0
+        if now - self._scraped <= STALE:
+            others = max(0, self.others - len(self.pending)) * self._mean
+        if not self.pending:
             return others
-        head = next(iter(self._waiting.values()))
-        received = max(0.0, now - max(self._produced, head.since))
-        return max(0.0, self._sum - min(head.work, received)) + others
+        work, since, _ = next(iter(self.pending.values()))
+        received = max(0.0, now - max(self._produced, since))
+        return max(0.0, self._sum - min(work, received)) + others
 
     def _expire(self, now: float) -> None:
         """A hidden first token is taken to have come once the head has waited twice its estimate."""
-        while self._waiting:
-            request, head = next(iter(self._waiting.items()))
-            begun = max(self._produced, head.since)
-            if not head.hidden or now < begun + 2 * head.work:
+        while self.pending:
+            request, (work, since, hidden) = next(iter(self.pending.items()))
+            begun = max(self._produced, since)
+            if not hidden or now < begun + 2 * work:
                 return
-            self.first_token(request, begun + head.work)
-
-    def _remove(self, request: int) -> bool:
-        pending = self._waiting.pop(request, None)
-        if pending is None:
-            return False
-        self._sum = self._sum - pending.work if self._waiting else 0.0  # no drift of floats across idle times
-        return True
+            self.first_token(request, begun + work)
 
 
 class PrefillRate:
@@ -144,3 +148,19 @@ class BytesPerToken:
         if size and tokens > 0:
             # Images and audio have tokens without text: a ratio outside of what text can have is not learned.
             self.value += GAIN * (min(16.0, max(0.5, size / tokens)) - self.value)
+
+
+class Seat:
+    """A target with what is measured of it: looked up once, then kept by who asks about it often. A backend
+    that is dropped makes it worthless.
+    """
+
+    __slots__ = ("backlog", "rate", "target")
+
+    def __init__(self, target: Target, backlog: Backlog, rate: PrefillRate) -> None:
+        self.target = target
+        self.backlog = backlog
+        self.rate = rate
+
+    def __repr__(self) -> str:
+        return f"<Seat {self.target.backend} {self.backlog!r} {self.rate!r}>"

@@ -74,6 +74,7 @@ class Ticket:
 class Breaker:
     def __init__(self, settings: Settings = DEFAULTS) -> None:
         self.state = State.CLOSED
+        self.spotless = True  # nothing has ever failed here
         self.until = 0.0  # while open: when a probe is due
         self.closed_at: float | None = None  # when it last closed again; a slow start counts from here
         self._settings = settings
@@ -104,19 +105,30 @@ class Breaker:
         self, ticket: Ticket, verdict: Verdict, now: float, *, retry_after: float | None = None
     ) -> None:
         """The request has ended. retry_after: seconds, with a failure."""
-        if ticket.era != self._era:
+        if verdict is Verdict.SUCCESS:
+            self.succeeded(ticket, now)
+        elif ticket.era != self._era:
             return
-        if verdict is Verdict.ABANDONED:
+        elif verdict is Verdict.ABANDONED:
             self._abandoned(now)
-        elif verdict is Verdict.SUCCESS:
-            self._succeeded(now)
         else:
             self._failure(now, retry_after)
 
-    @property
-    def spotless(self) -> bool:
-        """Nothing has ever failed here, or all is forgotten."""
-        return self.closed_at is None and not self._failed.any
+    def succeeded(self, ticket: Ticket, now: float) -> None:
+        """`settle` of an answer that came whole."""
+        if ticket.era != self._era:
+            return
+        self._row = 0
+        ended = self._ended
+        if now - ended.at_time < ended.brief:  # as `add` would, which every answer would have to call
+            ended.value += 1
+        else:
+            ended.add(1, now)
+        if ticket.probe:
+            self._failed.clear()
+            self._ended.clear()
+            self.closed_at = now
+            self._step(Event.SUCCESS)
 
     def faults(self, now: float) -> float:
         """Recent failures, decayed, times their share: one slip among many successes weighs next to nothing,
@@ -125,17 +137,9 @@ class Breaker:
         failed = self._failed.at(now)
         return failed * failed / self._ended.at(now) if failed else 0.0
 
-    def _succeeded(self, now: float) -> None:
-        self._row = 0
-        self._ended.add(1, now)
-        if self.state is State.HALF_OPEN:
-            self._failed.clear()
-            self._ended.clear()
-            self.closed_at = now
-            self._step(Event.SUCCESS)
-
     def _failure(self, now: float, retry_after: float | None) -> None:
         self._row += 1
+        self.spotless = False
         self._failed.add(1, now)
         self._ended.add(1, now)
         event = Event.FAILURE
@@ -200,29 +204,25 @@ def judge(error: GhostError | None, *, cancelled: bool = False) -> Verdict:
 
 
 class _Decaying:
-    """A count that halves every `half_life` seconds."""
+    """A count that halves every `half_life` seconds. brief: seconds in which next to nothing fades."""
 
     def __init__(self, half_life: float) -> None:
         self._half_life = half_life
-        self._value = 0.0
-        self._at = 0.0
+        self.brief = half_life / 100
+        self.value = 0.0
+        self.at_time = 0.0
 
     def add(self, amount: float, now: float) -> None:
-        # Within a hundredth of the half-life nothing fades that would be worth the computing.
-        if now - self._at < self._half_life / 100:
-            self._value += amount
+        if now - self.at_time < self.brief:
+            self.value += amount
         else:
-            self._value = self.at(now) + amount
-            self._at = now
-
-    @property
-    def any(self) -> bool:
-        return self._value > 0.0
+            self.value = self.at(now) + amount
+            self.at_time = now
 
     def at(self, now: float) -> float:
-        if not self._value:
+        if not self.value:
             return 0.0
-        return self._value * math.exp2(-max(0.0, now - self._at) / self._half_life)
+        return self.value * math.exp2(-max(0.0, now - self.at_time) / self._half_life)
 
     def clear(self) -> None:
-        self._value = 0.0
+        self.value = 0.0

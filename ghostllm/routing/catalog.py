@@ -81,7 +81,10 @@ class Catalog:
 
     def find(self, name: str) -> Model | None:
         """By name or alias; `x` and `x:latest` mean the same, as Ollama has it. Then by wildcard."""
-        for candidate in (name, f"{name}:latest", name.removesuffix(":latest")):
+        model = self.models.get(self.aliases.get(name, name))
+        if model is not None:
+            return model
+        for candidate in (f"{name}:latest", name.removesuffix(":latest")):
             model = self.models.get(self.aliases.get(candidate, candidate))
             if model is not None:
                 return model

@@ -49,11 +49,15 @@ DEFAULTS = Settings()
 
 
 class Health:
-    """returned: when it last came back, None while it never was away."""
+    """returned: when it last came back, None while it never was away. steady: it never was, as far as is
+    known.
+    """
 
     def __init__(self, settings: Settings = DEFAULTS) -> None:
         self.state = State.UNKNOWN
         self.returned: float | None = None
+        self.up = False
+        self.steady = True
         self._settings = settings
         self._row = 0  # positive: probes passed in a row; negative: failed
         self._started: float | None = None
@@ -75,6 +79,7 @@ class Health:
         if lost:
             self._row = 1  # what its predecessor passed is not its own
             self.returned = now
+            self.steady = False
             self._step(Event.RESTARTED, now)
         return self._step(Event.ROSE if self._row >= self._settings.rise else Event.PASSED, now) or lost
 
@@ -95,6 +100,9 @@ class Health:
     def _step(self, event: Event, now: float) -> bool:
         """True: it came back."""
         before, self.state = self.state, TRANSITIONS[self.state, event]
+        self.up = self.state is State.UP
+        if self.state is State.DOWN:
+            self.steady = False
         if before is State.DOWN and self.state is State.UP:
             self.returned = now
             return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ghostllm.errors import GhostError, UpstreamConnectError
 from ghostllm.message import Usage
-from ghostllm.routing import health
+from ghostllm.routing.backlog import Seat
 from ghostllm.routing.breaker import Ticket, Verdict, judge
 from ghostllm.routing.catalog import Target
 from ghostllm.routing.ledger import Ledger, Prompt, Sent
@@ -14,13 +14,19 @@ from ghostllm.routing.upstream import Upstream
 
 class Lease:
     """Ended exactly once, however the attempt ends. retry: it was paid for from the backend's budget. number:
-    of its slot, 0 where there is no queue. loading: the model was not in the backend's memory.
+    of its slot, 0 where there is no queue. awaited: somebody wants to know of its first token. loading: the
+    model was not in the backend's memory.
     """
 
-    __slots__ = (
-        "_ledger", "_metered", "_over", "_prompt", "_sent", "loading", "number", "retry", "started", "state",
-        "target", "ticket", "upstream",
-    )  # fmt: skip
+    number = 0
+    retry = False
+    loading = False
+    _over = False
+    awaited = False
+    _metered = False
+    _ledger: Ledger | None = None
+    _sent: Sent | None = None
+    _prompt: Prompt | None = None
 
     def __init__(
         self, upstream: Upstream, state: BackendState, target: Target, ticket: Ticket, now: float
@@ -30,28 +36,21 @@ class Lease:
         self.target = target
         self.ticket = ticket
         self.started = now
-        self.number = 0
-        self.retry = False
-        self.loading = False
-        self._metered = False
-        self._ledger: Ledger | None = None
-        self._sent: Sent | None = None
-        self._prompt: Prompt | None = None
-        self._over = False
         upstream.in_flight += 1
 
     def __repr__(self) -> str:
         return f"<Lease of {self.target.backend} {'over' if self._over else 'held'}>"
 
-    def dispatched(self, ledger: Ledger, prompt: Prompt, now: float, *, hidden: bool) -> None:
+    def dispatched(self, ledger: Ledger, seat: Seat, prompt: Prompt, now: float, *, hidden: bool) -> None:
         """The backend is about to get the prompt; see `Ledger.dispatched`."""
         self._ledger = ledger
         self._prompt = prompt
-        self._sent = ledger.dispatched(self.target, prompt, now, hidden=hidden)
+        self.awaited = self.awaited or not hidden
+        self._sent = ledger.dispatched(seat, prompt, now, hidden=hidden)
 
     def metered(self) -> None:
         """Its time to first token is to be told to the backend's meter."""
-        self._metered = True
+        self._metered = self.awaited = True
 
     def first_token(self, now: float) -> None:
         if self._sent is not None and self._ledger is not None:
@@ -82,25 +81,35 @@ class Lease:
         self._over = True
         state = self.state
         self.upstream.in_flight -= 1
+        answered = None
         if error is None and not cancelled:
-            verdict = Verdict.SUCCESS
-            if state.health.state is not health.State.UP and state.health.answered(now):
+            answered = now
+            state.breaker.succeeded(self.ticket, now)
+            if not state.health.up and state.health.answered(now):
                 self._forget_cache()
+            if self.retry:
+                state.budget.refund()
         else:
-            verdict = judge(error, cancelled=cancelled)
+            self._unanswered(error, now, cancelled)
+        if self._sent is not None and self._ledger is not None:
+            self._ledger.ended(self._sent, answered=answered, unsent=isinstance(error, UpstreamConnectError))
+            prompt = self._prompt
+            if prompt is not None and prompt.blocks and usage is not None:
+                if usage.prompt and not usage.estimated:
+                    self._ledger.measured(prompt, usage.prompt)
+        if self.number and state.gate is not None:
+            state.gate.release(self.number, now)
+
+    def _unanswered(self, error: GhostError | None, now: float, cancelled: bool) -> None:
+        state = self.state
+        verdict = judge(error, cancelled=cancelled)
         if verdict is Verdict.FAILURE and self._metered:
             state.meter.failed(now - self.started, now)
         state.breaker.settle(
             self.ticket, verdict, now, retry_after=None if error is None else error.retry_after
         )
-        if self.retry and (verdict is Verdict.SUCCESS or cancelled):
+        if self.retry and cancelled:
             state.budget.refund()
-        if self._sent is not None and self._ledger is not None:
-            self._ledger.ended(self._sent, unsent=isinstance(error, UpstreamConnectError))
-            if usage is not None and usage.prompt and not usage.estimated and self._prompt is not None:
-                self._ledger.measured(self._prompt, usage.prompt)
-        if self.number and state.gate is not None:
-            state.gate.release(self.number, now)
 
     def _forget_cache(self) -> None:
         if self._ledger is not None:

@@ -1,8 +1,9 @@
 """What the gateway knows of its own traffic, kept together: backlogs, prefix index, measured rates. Ask it
 for the order of targets, and tell it what becomes of the request:
 
-    choices = ledger.order(targets, prompt, condition, now, chance)
-    sent = ledger.dispatched(choices[0].target, prompt, now)
+    seats = [ledger.seat(target) for target in targets]
+    choices, tied = ledger.order(seats, prompt, conditions, now, chance)
+    sent = ledger.dispatched(choices[0][1], prompt, now)
     ledger.first_token(sent, now)          # at the first content
     ledger.ended(sent)                     # however it ended; unsent=True if the backend never took it
 """
@@ -10,14 +11,15 @@ for the order of targets, and tell it what becomes of the request:
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
 from ghostllm.routing import smart
-from ghostllm.routing.backlog import Backlog, BytesPerToken, PrefillRate
+from ghostllm.routing.backlog import Backlog, BytesPerToken, PrefillRate, Seat
 from ghostllm.routing.catalog import Target
 from ghostllm.routing.prefix import BLOCK, Chain, Inserted, PrefixIndex
+from ghostllm.routing.smart import READY, Choice, Condition
 
 
 @dataclass(slots=True)
@@ -29,16 +31,23 @@ class Prompt:
     blocks: Chain
 
 
-@dataclass(slots=True)
 class Sent:
     """One request on its way to one backend."""
 
-    number: int
-    target: Target
-    since: float
-    uncached: float
-    alone: bool
-    inserted: Inserted
+    __slots__ = ("alone", "inserted", "number", "seat", "since", "uncached")
+
+    def __init__(
+        self, number: int, seat: Seat, since: float, uncached: float, alone: bool, inserted: Inserted
+    ) -> None:
+        self.number = number
+        self.seat = seat
+        self.since = since
+        self.uncached = uncached
+        self.alone = alone
+        self.inserted = inserted
+
+    def __repr__(self) -> str:
+        return f"<Sent {self.number} to {self.seat.target.backend}>"
 
 
 NOTHING: dict[str, int] = {}
@@ -97,66 +106,91 @@ class Ledger:
             ratio = self._ratios[model] = BytesPerToken()
         return ratio
 
+    def seat(self, target: Target) -> Seat:
+        return Seat(target, self.backlog(target.backend), self.rate(target))
+
     def order(
         self,
-        targets: Sequence[Target],
+        seats: Sequence[Seat],
         prompt: Prompt,
-        condition: Callable[[Target], smart.Condition],
+        conditions: Sequence[Condition] | None,
         now: float,
         chance: random.Random,
-    ) -> list[smart.Choice]:
-        """Changes nothing but hidden first tokens that are taken to have come."""
+    ) -> tuple[list[Choice], int]:
+        """The targets, best first, and how many of the first are equals (see smart.arrange). Changes nothing
+        but hidden first tokens that are taken to have come. conditions: of each seat; None: all are READY.
+        """
+        ratio = (self._ratios.get(prompt.model) or self.ratio(prompt.model)).value
+        size = prompt.size
+        tokens = size / ratio
+        settings = self._settings
+        if conditions is None and not prompt.blocks and not settings.decode:
+            # The ordinary small request: what `score` would say, without asking it.
+            plain = settings.affinity * tokens
+            choices: list[Choice] = []
+            for seat in seats:
+                backlog = seat.backlog
+                wait = backlog.wait(now) if backlog.pending or backlog.others else 0.0
+                choices.append((wait + plain * seat.rate.seconds, seat, wait, 0.0, tokens, READY))
+        else:
+            choices = self._choices(seats, prompt, tokens, conditions, now)
+        return choices, smart.arrange(choices, chance=chance, settings=settings)
+
+    def _choices(
+        self,
+        seats: Sequence[Seat],
+        prompt: Prompt,
+        tokens: float,
+        conditions: Sequence[Condition] | None,
+        now: float,
+    ) -> list[Choice]:
+        choices: list[Choice] = []
         ratio = self.ratio(prompt.model).value
-        tokens = prompt.size / ratio
         held = self.index.match(prompt.blocks) if prompt.blocks else NOTHING
-        choices = []
-        for target in targets:
-            backlog = self._backlogs.get(target.backend) or self.backlog(target.backend)
-            rate = self._rates.get((target.backend, target.model)) or self.rate(target)
+        for at, seat in enumerate(seats):
+            backlog = seat.backlog
             cached = 0.0
             if held:
-                cached = min(prompt.size, held.get(target.backend, 0) * BLOCK) / ratio
-            choices.append(
-                smart.Choice(
-                    target,
-                    tokens,
-                    backlog.wait(now),
-                    cached,
-                    rate.seconds,
-                    backlog.decoding,
-                    condition(target),
-                )
+                cached = min(prompt.size, held.get(seat.target.backend, 0) * BLOCK) / ratio
+            condition = READY if conditions is None else conditions[at]
+            wait = backlog.wait(now)
+            value = smart.score(
+                wait, tokens - cached, seat.rate.seconds, backlog.decoding, condition, self._settings
             )
-        return smart.order(choices, chance=chance, settings=self._settings)
+            choices.append((value, seat, wait, cached, tokens, condition))
+        return choices
 
-    def dispatched(self, target: Target, prompt: Prompt, now: float, *, hidden: bool = False) -> Sent:
+    def dispatched(self, seat: Seat, prompt: Prompt, now: float, *, hidden: bool = False) -> Sent:
         """hidden: the answer is not streamed, so its first token will not be seen."""
-        backlog = self.backlog(target.backend)
-        cached = self.index.match(prompt.blocks)[target.backend] * BLOCK if prompt.blocks else 0
-        uncached = max(0, prompt.size - cached) / self.ratio(prompt.model).value
+        backend, size, blocks = seat.target.backend, prompt.size, prompt.blocks
+        if blocks:
+            size = max(0, size - self.index.match(blocks)[backend] * BLOCK)
+        uncached = size / (self._ratios.get(prompt.model) or self.ratio(prompt.model)).value
         number = next(self._numbers)
-        alone = backlog.dispatched(number, self.rate(target).work(uncached), now, hidden=hidden)
-        inserted = self.index.insert(target.backend, prompt.blocks) if prompt.blocks else UNCHANGED
-        return Sent(number, target, now, uncached, alone and not hidden, inserted)
+        alone = seat.backlog.dispatched(number, seat.rate.work(uncached), now, hidden=hidden)
+        inserted = self.index.insert(backend, blocks) if blocks else UNCHANGED
+        return Sent(number, seat, now, uncached, alone and not hidden, inserted)
 
     def first_token(self, sent: Sent, now: float) -> None:
-        backlog = self._backlogs.get(sent.target.backend)
-        if backlog is None:
-            return
+        backlog = sent.seat.backlog
         # Who came after it may have shared the prefill with it: nothing is learned unless it is still alone.
         if sent.alone and backlog.in_flight == 1:
-            self.rate(sent.target).observed(sent.uncached, now - sent.since)
+            sent.seat.rate.observed(sent.uncached, now - sent.since)
         sent.alone = False
         backlog.first_token(sent.number, now)
 
-    def ended(self, sent: Sent, *, unsent: bool = False) -> None:
-        """unsent: it failed before the backend had the prompt, whose blocks are therefore not cached."""
-        if (backlog := self._backlogs.get(sent.target.backend)) is not None:
-            backlog.left(sent.number)
+    def ended(self, sent: Sent, *, answered: float | None = None, unsent: bool = False) -> None:
+        """answered: when, if it was answered in full. unsent: it failed before the backend had the prompt,
+        whose blocks are therefore not cached.
+        """
+        sent.seat.backlog.left(sent.number, answered)
         if unsent:
-            self.index.undo(sent.target.backend, sent.inserted)
+            self.index.undo(sent.seat.target.backend, sent.inserted)
             sent.inserted = UNCHANGED
 
     def measured(self, prompt: Prompt, tokens: int) -> None:
-        """tokens: the prompt's length as its backend reported it."""
-        self.ratio(prompt.model).observed(prompt.size, tokens)
+        """tokens: the prompt's length as its backend reported it. Of short prompts it is mostly the words
+        that the model's template puts around them: nothing is learned from those.
+        """
+        if prompt.blocks:
+            self.ratio(prompt.model).observed(prompt.size, tokens)

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ghostllm.routing.backlog import Seat
 from ghostllm.routing.catalog import Model, Target
 from ghostllm.routing.ledger import Prompt
 from ghostllm.routing.screening import Screened
-from ghostllm.routing.smart import Choice
+from ghostllm.routing.smart import Choice, seconds_of, why
 
 
 class RoutePlan:
     """Implements message.Plan. policy: how they were ordered. usable: how many of the targets may be tried at
     once; those behind them are full, resting or absent, and tried when all others have failed. forced: the
-    first is one of those. prompt: for `smart`, what its caches are searched for.
+    first is one of those. prompt: for `smart`, what its caches are searched for. Of choices the first `tied`
+    are equals.
     """
 
-    __slots__ = ("_choices", "_screened", "forced", "model", "policy", "prompt", "targets", "usable")
+    __slots__ = ("_choices", "_screened", "_tied", "forced", "model", "policy", "prompt", "targets", "usable")
 
     def __init__(
         self,
@@ -27,6 +29,7 @@ class RoutePlan:
         usable: int,
         screened: Screened | None = None,
         choices: Sequence[Choice] = (),
+        tied: int = 0,
         prompt: Prompt | None = None,
     ) -> None:
         self.model = model
@@ -37,6 +40,7 @@ class RoutePlan:
         self.forced = screened is not None and screened.forced
         self._screened = screened
         self._choices = choices
+        self._tied = tied
 
     def __repr__(self) -> str:
         return f"<RoutePlan {self.policy} {' '.join(target.backend for target in self.targets)}>"
@@ -48,24 +52,29 @@ class RoutePlan:
             return ()
         return [target for target in self.targets if target in self._screened.waiting]
 
+    def seat(self, target: Target) -> Seat | None:
+        """The place in the ledger of the one that `smart` put first."""
+        choices = self._choices
+        return choices[0][1] if choices and choices[0][1].target is target else None
+
     def why(self, target: Target) -> str:
         """A word, for the header and the attempt; the figures are in what is told."""
-        for choice in self._choices:
-            if choice.target is target:
-                if choice.tied:
+        for at, choice in enumerate(self._choices):
+            if choice[1].target is target:
+                if at < self._tied:
                     return "smart: equals"
-                return "smart: cached" if choice.cached > 0 else "smart: least wait"
+                return "smart: cached" if choice[3] > 0 else "smart: least wait"
         return f"{self.policy}, forced" if self.forced else self.policy
 
     def told(self) -> dict[str, Any]:
-        scores = {choice.target: choice for choice in self._choices}
+        scores = {choice[1].target: (at, choice) for at, choice in enumerate(self._choices)}
         ordered: list[dict[str, Any]] = []
         for target in self.targets[: self.usable]:
             row: dict[str, Any] = {"backend": target.backend, "model": target.model}
-            choice = scores.get(target)
-            if choice is not None:
-                row["score_s"] = round(choice.score, 4)
-                row["why"] = list(choice.why)
+            if target in scores:
+                at, choice = scores[target]
+                row["score_s"] = round(seconds_of(choice), 4)
+                row["why"] = why(choice, tied=at < self._tied)
             ordered.append(row)
         told: dict[str, Any] = {"model": self.model.name, "policy": self.policy, "targets": ordered}
         if self.forced:

@@ -19,7 +19,7 @@ class RetryBudget:
     """
 
     def __init__(self, settings: Settings = DEFAULTS, now: float = 0.0) -> None:
-        self.tokens = settings.burst
+        self.tokens = self.burst = settings.burst
         self._settings = settings
         self._at = now
 
@@ -27,10 +27,7 @@ class RetryBudget:
         return f"<RetryBudget {self.tokens:.1f}/{self._settings.burst:g}>"
 
     def first(self, now: float) -> None:
-        """A first attempt goes to this backend."""
-        if self.tokens >= self._settings.burst:  # the ordinary case: there is nothing to be filled up
-            self._at = max(self._at, now)
-            return
+        """A first attempt goes to this backend. It changes nothing while there are `burst` tokens."""
         self._fill(now)
         self._add(self._settings.share)
 

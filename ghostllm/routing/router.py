@@ -19,6 +19,7 @@ from ghostllm.errors import Overloaded, UnsupportedValue, UpstreamResting
 from ghostllm.message import Call, Identity
 from ghostllm.routing import health, latency, smart, sticky
 from ghostllm.routing.admission import Entry
+from ghostllm.routing.backlog import Seat
 from ghostllm.routing.balance import Rotation, order
 from ghostllm.routing.breaker import State as BreakerState
 from ghostllm.routing.catalog import Model, Target
@@ -37,8 +38,30 @@ ONLY = "only target"
 LEAST_PROMPT = 2 * BLOCK
 """Bytes of a request below which its beginning is not looked for in the caches: there is little to be won."""
 
+MOST_LANES = 1024
+
 BY_SCORE = frozenset(("smart", "latency"))
 """Policies under which a backend that has failed is last for as long as that is remembered."""
+
+
+class Lane:
+    """What stays the same from one request of a model to the next, found once. alone: the plan of a model of
+    one target. even: no target's weight is anything but 1.
+    """
+
+    __slots__ = ("alone", "even", "model", "seats", "states")
+
+    def __init__(self, model: Model, states: list[BackendState], seats: list[Seat]) -> None:
+        self.model = model
+        self.states = states
+        self.seats = seats
+        self.even = all(target.weight == 1.0 for target in model.targets)
+        self.alone: RoutePlan | None = None
+        if len(model.targets) == 1:
+            self.alone = RoutePlan(model, ONLY, model.targets, 1)
+
+    def __repr__(self) -> str:
+        return f"<Lane of {self.model.name} {self.states}>"
 
 
 class Router:
@@ -55,6 +78,7 @@ class Router:
         self._rotation = Rotation()
         self._numbers = count(1)
         self._gates: dict[str, Gate | None] = {}  # of models
+        self._lanes: dict[str, Lane] = {}  # by model
         self._began = now
 
     def __repr__(self) -> str:
@@ -75,6 +99,7 @@ class Router:
         """Forgets the backends that are gone from the fleet; leases on them may still end. What was found
         anew under an old name begins anew.
         """
+        self._lanes.clear()
         for name, state in list(self.states.items()):
             upstream = self._upstreams.get(name)
             if upstream is None or upstream.config != state.config:
@@ -124,19 +149,37 @@ class Router:
         """Raises UnsupportedValue where no target is able to do what the call needs, Overloaded where there
         is none.
         """
-        targets: Sequence[Target] = model.targets
-        if not targets:
-            raise Overloaded(f"no backend of model {model.name!r} is there now", retry_after=5)
+        lane = self._lanes.get(model.name)
+        if lane is None or lane.model is not model:
+            lane = self._lane(model)
         unfit = self._unfit(model, call) if model.picky else None
-        if len(targets) == 1:
-            return RoutePlan(model, ONLY, targets, 1)
+        if lane.alone is not None:
+            return lane.alone
         pin = headers.get(b"x-ghostllm-backend")
+        if pin is None and not unfit and _all_ordinary(lane.states):
+            if model.balance == "smart" and lane.even:
+                prompt = self._prompt(model, call, identity)
+                choices, tied = self.ledger.order(lane.seats, prompt, None, now, self.chance)
+                ordered = [choice[1].target for choice in choices]
+                return RoutePlan(model, "smart", ordered, len(ordered), None, choices, tied, prompt)
+            return self._ordered(model, model.targets, (), None, call, identity, headers, now)
+        targets: Sequence[Target] = model.targets
         screened = None
         waiting: Sequence[Target] = ()
-        if unfit or pin is not None or not self._all_plain(targets):
+        if unfit or pin is not None or not all(state.plain() for state in lane.states):
             screened = self._screened(targets, unfit or {}, pin, now)
             targets, waiting = screened.allowed, screened.waiting
         return self._ordered(model, targets, waiting, screened, call, identity, headers, now)
+
+    def _lane(self, model: Model) -> Lane:
+        if not model.targets:
+            raise Overloaded(f"no backend of model {model.name!r} is there now", retry_after=5)
+        if len(self._lanes) >= MOST_LANES:  # of a model with a wildcard there are as many as clients invent
+            self._lanes.clear()
+        states = [self.state(target.backend) for target in model.targets]
+        seats = [self.ledger.seat(target) for target in model.targets]
+        lane = self._lanes[model.name] = Lane(model, states, seats)
+        return lane
 
     def begin(
         self,
@@ -145,28 +188,29 @@ class Router:
         now: float,
         *,
         hidden: bool,
-        force: bool = False,
         retry: bool = False,
     ) -> Lease:
-        """hidden: the answer is not streamed, so its first token will not be seen. force: there is no other
-        target. Raises UpstreamResting.
+        """hidden: the answer is not streamed, so its first token will not be seen. retry: it has been paid
+        for, and the breaker was asked then. Raises UpstreamResting.
         """
         state = self.states.get(target.backend) or self.state(target.backend)
-        ticket = state.breaker.admit(now, force=force or plan.usable == 1 or len(plan.targets) == 1)
+        breaker = state.breaker
+        ticket = breaker.admit(now, force=retry or plan.usable == 1 or len(plan.targets) == 1)
         if ticket is None:
             raise UpstreamResting(
                 f"backend {target.backend!r} is left alone after its failures",
-                retry_after=max(1.0, state.breaker.until - now),
+                retry_after=max(1.0, breaker.until - now),
             )
         lease = Lease(self._upstreams[target.backend], state, target, ticket, now)
         if retry:
             lease.retry = True
-        else:
+        elif state.budget.tokens < state.budget.burst:
             state.budget.first(now)
         if state.observed is not None:
-            lease.loading = state.loaded(target.model) is False
+            lease.loading = lease.awaited = state.loaded(target.model) is False
         if plan.prompt is not None:
-            lease.dispatched(self.ledger, plan.prompt, now, hidden=hidden)
+            seat = plan.seat(target) or self._seat(plan.model, target)
+            lease.dispatched(self.ledger, seat, plan.prompt, now, hidden=hidden)
         elif plan.policy == "latency":
             lease.metered()
         return lease
@@ -213,6 +257,14 @@ class Router:
         if gate is not None:
             gate.release(number, now)
 
+    def _seat(self, model: Model, target: Target) -> Seat:
+        lane = self._lanes.get(model.name)
+        if lane is not None:
+            for seat in lane.seats:
+                if seat.target is target:
+                    return seat
+        return self.ledger.seat(target)
+
     # --- steps of a plan
 
     def _ordered(
@@ -228,15 +280,16 @@ class Router:
     ) -> RoutePlan:
         policy = model.balance
         choices: Sequence[Choice] = ()
+        tied = 0
         prompt = None
         usable = len(targets)
         every = [*targets, *waiting] if waiting else targets
         if policy == "smart":
             prompt = self._prompt(model, call, identity)
-            choices = self.ledger.order(
-                every, prompt, lambda one: self.state(one.backend).condition(one, now), now, self.chance
-            )
-            ordered = [choice.target for choice in choices]
+            seats = [self._seat(model, target) for target in every]
+            conditions = [self.state(target.backend).condition(target, now) for target in every]
+            choices, tied = self.ledger.order(seats, prompt, conditions, now, self.chance)
+            ordered = [choice[1].target for choice in choices]
             if waiting:
                 full = frozenset(waiting)
                 ordered.sort(key=full.__contains__)
@@ -252,14 +305,7 @@ class Router:
                 ordered += [
                     target for target, word in screened.refused if word in words and target not in chosen
                 ]
-        return RoutePlan(model, policy, ordered, usable, screened, choices, prompt)
-
-    def _all_plain(self, targets: Sequence[Target]) -> bool:
-        for target in targets:
-            state = self.states.get(target.backend) or self.state(target.backend)
-            if not state.plain():
-                return False
-        return True
+        return RoutePlan(model, policy, ordered, usable, screened, choices, tied, prompt)
 
     def _probe_first(self, ordered: list[Target], usable: int) -> None:
         """A backend whose rest is over is tried by this request: by score alone it would wait until its
@@ -338,6 +384,13 @@ class Router:
         }
         # An estimate must not refuse what the servers may take: the last word is theirs.
         return {**small, **unable} if len({**small, **unable}) < len(model.targets) else unable
+
+
+def _all_ordinary(states: Sequence[BackendState]) -> bool:
+    for state in states:
+        if not state.ordinary():
+            return False
+    return True
 
 
 def sticky_key(model: Model, call: Call, identity: Identity, headers: Mapping[bytes, bytes]) -> str | None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import itemgetter
 
-from ghostllm.routing.catalog import Target
+from ghostllm.routing.backlog import Seat
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -45,87 +45,76 @@ class Condition:
 READY = Condition()
 """The ordinary one. Shared: never changed."""
 
-
-@dataclass(slots=True)
-class Choice:
-    """A target, and what is known of it at the moment of choice.
-
-    tokens: length of the prompt. wait: seconds of work ahead (Backlog.wait). cached: tokens of this prompt
-    that it holds. rate: seconds per uncached token. decoding: requests past their first token. condition: all
-    else. score: seconds, once it has been ordered. tied: drawn among equals.
-    """
-
-    target: Target
-    tokens: float
-    wait: float = 0.0
-    cached: float = 0.0
-    rate: float = 0.0002
-    decoding: int = 0
-    condition: Condition = READY
-    score: float = 0.0
-    tied: bool = False
-
-    @property
-    def spare(self) -> bool:
-        """Of weight 0, and so after all others."""
-        return self.condition.weight <= 0
-
-    @property
-    def why(self) -> tuple[str, ...]:
-        """Short words, for `explain`."""
-        words = [f"wait {self.wait:.2f}s", f"cached {self.cached:.0f} of {self.tokens:.0f}"]
-        if self.condition.loaded is False:
-            words.append("to be loaded")
-        if self.condition.faults > 0:
-            words.append(f"faults {self.condition.faults:.1f}")
-        if self.condition.weight != 1:
-            words.append(f"weight {self.condition.weight:.2g}")
-        return (*words, "tied") if self.tied else tuple(words)
+Choice = tuple[float, Seat, float, float, float, Condition]
+"""A target, and what is known of it at the moment of choice: score; its seat; seconds of work ahead
+(Backlog.wait); tokens of this prompt that it holds; tokens of the prompt; all else. A tuple, as every request
+makes one for each target, and hardly any is ever looked at.
+"""
 
 
 DEFAULTS = Settings()
-_score = attrgetter("score")
+
+SPARE = 1e12
+"""Added to the score of a target of weight 0: it comes after all others."""
+
+LEAST_WEIGHT = 1e-6
+"""Below it a weight counts as this, so that scores stay below SPARE."""
+
+_score = itemgetter(0)
 
 
-def order(choices: list[Choice], *, chance: random.Random, settings: Settings = DEFAULTS) -> list[Choice]:
-    """Scores them and puts them in order, in place. A target of weight 0 comes after all others."""
-    ordinary = True
-    affinity, decode = settings.affinity, settings.decode
-    for choice in choices:
-        uncached = choice.tokens - choice.cached
-        choice.score = choice.wait + decode * choice.decoding
-        if uncached > 0:
-            choice.score += affinity * choice.rate * uncached
-        if choice.condition is not READY:
-            ordinary = False
-            choice.score = _conditional(choice.score, choice.condition, settings)
-    if len(choices) > 1:
-        choices.sort(key=_score if ordinary else _rank)
-        # With measured rates exact ties vanish, and one idle backend would win them all.
-        if choices[1].score - choices[0].score <= settings.tie:
-            _draw(choices, chance, settings.tie)
-    return choices
-
-
-def _conditional(seconds: float, condition: Condition, settings: Settings) -> float:
+def score(
+    wait: float, uncached: float, rate: float, decoding: int, condition: Condition, settings: Settings
+) -> float:
+    """Seconds. uncached: tokens to be computed. rate: seconds for each. decoding: requests past their first
+    token.
+    """
+    seconds = wait + settings.decode * decoding
+    if uncached > 0:
+        seconds += settings.affinity * rate * uncached
+    if condition is READY:
+        return seconds
     seconds += settings.fault * condition.faults
     if condition.loaded is False:
         seconds += settings.load if condition.load is None else condition.load
-    return seconds / (condition.weight if condition.weight > 0 else 1.0)
+    return seconds / max(condition.weight, LEAST_WEIGHT) if condition.weight > 0 else seconds + SPARE
 
 
-def _rank(choice: Choice) -> tuple[bool, float]:
-    return choice.spare, choice.score
-
-
-def _draw(choices: list[Choice], chance: random.Random, tie: float) -> None:
-    """One of the equals becomes the first; shuffling them all would cost more than all the rest."""
-    spare, most = choices[0].spare, choices[0].score + tie
-    tied = 0
-    while tied < len(choices) and choices[tied].score <= most and choices[tied].spare is spare:
+def arrange(choices: list[Choice], *, chance: random.Random, settings: Settings = DEFAULTS) -> int:
+    """Puts them in order, in place: how many of the first are equals, of which one was drawn; 0 if the first
+    is alone.
+    """
+    if len(choices) < 2:
+        return 0
+    choices.sort(key=_score)
+    most = choices[0][0] + settings.tie
+    # With measured rates exact ties vanish, and one idle backend would win them all.
+    if choices[1][0] > most:
+        return 0
+    tied = 2
+    while tied < len(choices) and choices[tied][0] <= most:
         tied += 1
-    if tied > 1:
-        for choice in choices[:tied]:
-            choice.tied = True
-        drawn = int(chance.random() * tied)
-        choices[0], choices[drawn] = choices[drawn], choices[0]
+    # Shuffling the equals would cost more than all the rest.
+    drawn = int(chance.random() * tied)
+    choices[0], choices[drawn] = choices[drawn], choices[0]
+    return tied
+
+
+def seconds_of(choice: Choice) -> float:
+    """Its score, whatever its weight."""
+    return choice[0] - SPARE if choice[5].weight <= 0 else choice[0]
+
+
+def why(choice: Choice, *, tied: bool) -> list[str]:
+    """Short words, for `explain`."""
+    _, _, wait, cached, tokens, condition = choice
+    words = [f"wait {wait:.2f}s", f"cached {cached:.0f} of {tokens:.0f}"]
+    if condition.loaded is False:
+        words.append("to be loaded")
+    if condition.faults > 0:
+        words.append(f"faults {condition.faults:.1f}")
+    if condition.weight != 1:
+        words.append(f"weight {condition.weight:.2g}")
+    if tied:
+        words.append("tied")
+    return words

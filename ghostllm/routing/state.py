@@ -24,13 +24,13 @@ NOTHING = Observed()
 
 class BackendState:
     """gate: the queue before it, None where nothing bounds it. draining: by an operator's hand. observed:
-    what it last said of itself, None: nothing yet. loading: seconds that it took to load a model, None while
-    nobody has seen it.
+    what it last said of itself (`saw`), None: nothing yet. loading: seconds that it took to load a model,
+    None while nobody has seen it.
     """
 
     __slots__ = (
-        "_settings", "breaker", "budget", "config", "draining", "gate", "health", "loading", "meter",
-        "name", "observed",
+        "_settings", "_tells_loaded", "breaker", "budget", "config", "draining", "gate", "health", "loading",
+        "meter", "name", "observed",
     )  # fmt: skip
 
     def __init__(self, config: BackendConfig, routing: Routing, now: float) -> None:
@@ -46,6 +46,7 @@ class BackendState:
         self.draining = False
         self.observed: Observed | None = None
         self.loading: float | None = None
+        self._tells_loaded = False
         self._settings = routing.health
 
     def __repr__(self) -> str:
@@ -57,8 +58,25 @@ class BackendState:
         gate = self.gate
         return gate is not None and (gate.waiting > 0 or (0 < self.config.max_inflight <= gate.running))
 
+    def saw(self, observed: Observed) -> None:
+        """It has said something of itself."""
+        self.observed = observed
+        self._tells_loaded = observed.loaded is not None
+
+    def ordinary(self) -> bool:
+        """Whether nothing at all is to be considered: `plain`, and `condition` of any target of weight 1 is
+        READY. Told in a few look-ups.
+        """
+        return (
+            self.breaker.spotless
+            and self.health.steady
+            and self.gate is None
+            and not self.draining
+            and not self._tells_loaded
+        )
+
     def plain(self) -> bool:
-        """Whether nothing speaks against it: the ordinary case, told in a few look-ups."""
+        """Whether nothing speaks against it."""
         return (
             self.breaker.state is BreakerState.CLOSED
             and self.health.state is not health.State.DOWN
@@ -92,13 +110,7 @@ class BackendState:
 
     def condition(self, target: Target, now: float) -> Condition:
         """What of it counts for `smart`."""
-        observed = self.observed
-        if (
-            target.weight == 1.0
-            and self.health.returned is None
-            and self.breaker.spotless
-            and (observed is None or observed.loaded is None)
-        ):
+        if target.weight == 1.0 and self.health.steady and self.breaker.spotless and not self._tells_loaded:
             return READY
         weight = target.weight * self.weight(now)
         faults = self.breaker.faults(now)

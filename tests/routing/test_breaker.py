@@ -233,10 +233,11 @@ def test_a_target_that_fails_fast_attracts_nothing():
         now += 0.05
         asked = Prompt("m", 8192, [hash((number, at)) for at in range(8)])
         allowed = screen(targets, standing).allowed
-        for choice in ledger.order(allowed, asked, condition, now, chance):
-            name = choice.target.backend
+        seats = [ledger.seat(target) for target in allowed]
+        for choice in ledger.order(seats, asked, [condition(one) for one in allowed], now, chance)[0]:
+            name = choice[1].target.backend
             ticket = breakers[name].admit(now)
-            sent = ledger.dispatched(choice.target, asked, now)
+            sent = ledger.dispatched(choice[1], asked, now)
             if name != "a":
                 running.append((name, ticket, sent))
                 break

@@ -79,7 +79,7 @@ def test_what_was_never_sent_is_not_thought_to_be_cached():
 def test_a_model_that_was_loaded_first_shows_how_long_that_takes_and_nothing_of_the_prefill():
     routes = router("a", "b")
     state = routes.state("a")
-    state.observed = Observed(loaded=frozenset(("other",)))
+    state.saw(Observed(loaded=frozenset(("other",))))
     made = plan(routes, model("smart", "a", "b"), call("x" * 4000))
     target = next(one for one in made.targets if one.backend == "a")
     rate = routes.ledger.rate(target).seconds
@@ -100,7 +100,7 @@ def test_a_model_that_was_loaded_first_shows_how_long_that_takes_and_nothing_of_
 @pytest.mark.parametrize("loaded", [None, frozenset(("m",)), frozenset(("m:latest",))])
 def test_what_is_loaded_or_unknown_is_not_waited_for(loaded):
     routes = router("a")
-    routes.state("a").observed = Observed(loaded=loaded)
+    routes.state("a").saw(Observed(loaded=loaded))
     lease = begin(routes, plan(routes, model("smart", "a")))
     assert not lease.loading
     lease.first_token(9.0)
@@ -218,7 +218,7 @@ def test_leases_give_everything_back_in_whatever_order_their_events_come(actions
             held += [] if lease is None else [lease]
         elif action == "observe":
             seen = Observed(loaded=frozenset(("m",) if pick % 2 else ()))
-            routes.state("abc"[pick % 3]).observed = seen
+            routes.state("abc"[pick % 3]).saw(seen)
         elif action == "prune":
             routes.prune()
         elif held:

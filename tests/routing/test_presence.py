@@ -25,7 +25,7 @@ def held(ledger):
 def ledger():
     """With one request that has ended, so that its prompt is cached."""
     ledger = Ledger()
-    ledger.ended(ledger.dispatched(TARGET, PROMPT, 0.0))
+    ledger.ended(ledger.dispatched(ledger.seat(TARGET), PROMPT, 0.0))
     assert held(ledger) == 3
     return ledger
 
@@ -59,7 +59,7 @@ def test_a_look_at_the_load_says_nothing_of_presence(ledger):
 def test_silence_is_no_failure_while_it_streams_to_us(ledger):
     health = Health()
     note(probe(True), health, ledger, 0.0, busy=False)
-    sent = ledger.dispatched(TARGET, PROMPT, 0.0)
+    sent = ledger.dispatched(ledger.seat(TARGET), PROMPT, 0.0)
     ledger.first_token(sent, 1.0)
     for _ in range(5):
         note(probe(False, silent=True), health, ledger, 2.0, busy=True)
@@ -91,14 +91,14 @@ def test_its_own_queue_counts_beyond_what_we_sent(ledger):
 @pytest.mark.parametrize(("tokens", "blocks"), [(512, 2), (0, 1), (10**12, LARGEST_CACHE // 256)])
 def test_the_index_gets_the_size_of_the_cache(ledger, tokens, blocks):
     note(probe(observed=Observed(cache_tokens=tokens)), Health(), ledger, 1.0, busy=False)
-    ledger.ended(ledger.dispatched(TARGET, Prompt("m", 0, range(LARGEST_CACHE // 256 + 5)), 2.0))
+    ledger.ended(ledger.dispatched(ledger.seat(TARGET), Prompt("m", 0, range(LARGEST_CACHE // 256 + 5)), 2.0))
     assert len(ledger.index.blocks("b")) == blocks
 
 
 def test_without_a_model_in_memory_there_is_no_cache(ledger):
     note(probe(observed=Observed(loaded=frozenset({"x"}), sleeping=False)), Health(), ledger, 1.0, busy=False)
     assert held(ledger) == 3
-    sent = ledger.dispatched(TARGET, PROMPT, 1.0)
+    sent = ledger.dispatched(ledger.seat(TARGET), PROMPT, 1.0)
     note(probe(observed=Observed(loaded=frozenset())), Health(), ledger, 1.0, busy=False)
     assert held(ledger) == 3  # it is being loaded for this request
     ledger.ended(sent)

@@ -336,7 +336,7 @@ def test_what_is_told_of_a_backend_is_json():
     routes = router({"name": "a", "max_inflight": 1})
     state = routes.state("a")
     occupy(routes, "a", 2)
-    state.observed = Observed(running=1, loaded=frozenset("zb"))
+    state.saw(Observed(running=1, loaded=frozenset("zb")))
     break_open(state, 0.0)
     told = jsonx.loads(jsonx.dumps(state.told(0.5)))
     assert told["breaker"] == "open" and told["open_for_s"] == 1.5 and told["waiting"] == 1

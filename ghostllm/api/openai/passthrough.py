@@ -45,11 +45,18 @@ class PassThrough:
     other byte stays.
     """
 
-    __slots__ = (
-        "_backend", "_blot", "_call", "_choices", "_done", "_finished", "_frame", "_held", "_learned",
-        "_other_reasoning", "_rename", "_seen", "_smooth", "_style", "committed", "complete", "fault",
-        "usage",
-    )  # fmt: skip
+    committed = False
+    complete = False
+    _finished: set[Any]  # of a stream: choices with a finish reason
+    _held: events.Held  # of a stream
+    fault: UpstreamError | None = None
+    _done = False
+    _frame: Frame | None = None
+    _learned = 0  # attempts to find a frame
+    _rename: tuple[bytes, bytes] | None = None
+    _seen = False  # some event with choices
+    _smooth = False  # committed, style known, nothing held, not over: pieces may pass by the tests alone
+    _style = events.COMPACT
 
     def __init__(
         self,
@@ -62,25 +69,14 @@ class PassThrough:
         other_reasoning: bool = False,
     ) -> None:
         self.usage = Usage()
-        self.committed = False
-        self.complete = False
         self._call = call
         self._backend = backend
         self._blot = blot
-        self._choices = choices
-        self._finished: set[Any] = set()
-        self._held = events.Held(limit, backend)
+        if call.stream:
+            self._choices = choices
+            self._finished = set()
+            self._held = events.Held(limit, backend)
         self._other_reasoning = other_reasoning and call.operation == "chat"
-        self._seen = False  # some event with choices
-        self._done = False
-        self.fault: UpstreamError | None = None
-        self._style = events.COMPACT
-        self._frame: Frame | None = None
-        self._learned = 0  # attempts to find a frame
-        self._rename: tuple[bytes, bytes] | None = None
-        self._smooth = (
-            False  # committed, style known, nothing held, not over: pieces may pass by the tests alone
-        )
 
     def __repr__(self) -> str:
         state = (
@@ -342,6 +338,10 @@ def _is_whole(answer: dict[str, Any], operation: str) -> bool:
     items = answer.get(member)
     if not isinstance(items, list) or not items:
         return False
-    if operation == "completions":
-        return all(isinstance(item, dict) and isinstance(item.get("text"), str) for item in items)
-    return all(isinstance(item, dict) and item.get(content) for item in items)
+    for item in items:
+        if not isinstance(item, dict):
+            return False
+        there = isinstance(item.get("text"), str) if operation == "completions" else item.get(content)
+        if not there:
+            return False
+    return True

@@ -11,15 +11,20 @@ def take_usage(usage: Usage, member: dict[str, Any]) -> None:
     """Copies the figures that `member` has. Counts are cumulative, so later ones replace earlier ones; zeros
     count.
     """
-    _take(usage, "prompt", member.get("prompt_tokens"))
-    _take(usage, "completion", member.get("completion_tokens"))
+    prompt, completion = member.get("prompt_tokens"), member.get("completion_tokens")
+    if type(prompt) is int and prompt >= 0:
+        usage.prompt = prompt
+    if type(completion) is int and completion >= 0:
+        usage.completion = completion
     details = member.get("prompt_tokens_details")
-    details = details if isinstance(details, dict) else {}
-    cached = details.get("cached_tokens")
-    _take(usage, "cache_write", details.get("cache_write_tokens"))
-    _take(
-        usage, "cached", member.get("prompt_cache_hit_tokens") if cached is None else cached
-    )  # DeepSeek's name
+    cached = None
+    if isinstance(details, dict):
+        cached = details.get("cached_tokens")
+        _take(usage, "cache_write", details.get("cache_write_tokens"))
+    if cached is None:
+        cached = member.get("prompt_cache_hit_tokens")  # DeepSeek's name
+    if cached is not None:
+        _take(usage, "cached", cached)
     details = member.get("completion_tokens_details")
     if isinstance(details, dict):
         _take(usage, "reasoning", details.get("reasoning_tokens"))

@@ -53,7 +53,7 @@ class Backlog:
     def decoding(self) -> int:
         return len(self._decoding)
 
-    def dispatched(self, request: int, work: float, now: float, *, hidden: bool = False) -> bool:
+    def dispatched(self, request: int, work: float, now: float, hidden: bool = False) -> bool:
         """work: estimated seconds until its first token, were it alone. hidden: its first token will not be
         seen (the answer is not a stream). True: it found the backend empty, so its time to first token
         measures the prefill rate.
@@ -127,9 +127,6 @@ class PrefillRate:
 
     def __repr__(self) -> str:
         return f"<PrefillRate {self.seconds * 1000:.3f} ms/token>"
-
-    def work(self, uncached: float) -> float:
-        return self.overhead + self.seconds * uncached
 
     def observed(self, uncached: float, elapsed: float) -> None:
         """elapsed: seconds to first token of a lone, streamed request."""

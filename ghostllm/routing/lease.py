@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ghostllm.errors import GhostError, UpstreamConnectError
 from ghostllm.message import Usage
-from ghostllm.routing.backlog import Seat
 from ghostllm.routing.breaker import Ticket, Verdict, judge
 from ghostllm.routing.catalog import Target
 from ghostllm.routing.ledger import Ledger, Prompt, Sent
@@ -15,7 +14,8 @@ from ghostllm.routing.upstream import Upstream
 class Lease:
     """Ended exactly once, however the attempt ends. retry: it was paid for from the backend's budget. number:
     of its slot, 0 where there is no queue. awaited: somebody wants to know of its first token. loading: the
-    model was not in the backend's memory.
+    model was not in the backend's memory. sent: where the backend's work is counted, its entry there. prompt:
+    where something may be learned from its length.
     """
 
     number = 0
@@ -24,9 +24,9 @@ class Lease:
     _over = False
     awaited = False
     _metered = False
-    _ledger: Ledger | None = None
-    _sent: Sent | None = None
-    _prompt: Prompt | None = None
+    ledger: Ledger | None = None
+    sent: Sent | None = None
+    prompt: Prompt | None = None
 
     def __init__(
         self, upstream: Upstream, state: BackendState, target: Target, ticket: Ticket, now: float
@@ -41,22 +41,15 @@ class Lease:
     def __repr__(self) -> str:
         return f"<Lease of {self.target.backend} {'over' if self._over else 'held'}>"
 
-    def dispatched(self, ledger: Ledger, seat: Seat, prompt: Prompt, now: float, *, hidden: bool) -> None:
-        """The backend is about to get the prompt; see `Ledger.dispatched`."""
-        self._ledger = ledger
-        self._prompt = prompt
-        self.awaited = self.awaited or not hidden
-        self._sent = ledger.dispatched(seat, prompt, now, hidden=hidden)
-
     def metered(self) -> None:
         """Its time to first token is to be told to the backend's meter."""
         self._metered = self.awaited = True
 
     def first_token(self, now: float) -> None:
-        if self._sent is not None and self._ledger is not None:
+        if self.sent is not None and self.ledger is not None:
             if self.loading:
-                self._sent.alone = False  # the time that loading took says nothing of the prefill's
-            self._ledger.first_token(self._sent, now)
+                self.sent.alone = False  # the time that loading took says nothing of the prefill's
+            self.ledger.first_token(self.sent, now)
         if self._metered:
             self.state.meter.observed(now - self.started, now)
         if self.loading:
@@ -91,12 +84,14 @@ class Lease:
                 state.budget.refund()
         else:
             self._unanswered(error, now, cancelled)
-        if self._sent is not None and self._ledger is not None:
-            self._ledger.ended(self._sent, answered=answered, unsent=isinstance(error, UpstreamConnectError))
-            prompt = self._prompt
-            if prompt is not None and prompt.blocks and usage is not None:
-                if usage.prompt and not usage.estimated:
-                    self._ledger.measured(prompt, usage.prompt)
+        ledger, sent, prompt = self.ledger, self.sent, self.prompt
+        if ledger is not None and sent is not None:
+            if error is None:
+                sent.seat.backlog.left(sent.number, answered)
+            else:
+                ledger.ended(sent, unsent=isinstance(error, UpstreamConnectError))
+            if prompt is not None and usage is not None and usage.prompt and not usage.estimated:
+                ledger.measured(prompt, usage.prompt)
         if self.number and state.gate is not None:
             state.gate.release(self.number, now)
 
@@ -112,5 +107,5 @@ class Lease:
             state.budget.refund()
 
     def _forget_cache(self) -> None:
-        if self._ledger is not None:
-            self._ledger.index.forget(self.target.backend)
+        if self.ledger is not None:
+            self.ledger.index.forget(self.target.backend)

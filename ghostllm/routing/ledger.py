@@ -162,13 +162,16 @@ class Ledger:
 
     def dispatched(self, seat: Seat, prompt: Prompt, now: float, *, hidden: bool = False) -> Sent:
         """hidden: the answer is not streamed, so its first token will not be seen."""
-        backend, size, blocks = seat.target.backend, prompt.size, prompt.blocks
+        size, blocks, rate = prompt.size, prompt.blocks, seat.rate
+        inserted = UNCHANGED
         if blocks:
+            backend = seat.target.backend
             size = max(0, size - self.index.match(blocks)[backend] * BLOCK)
+            inserted = self.index.insert(backend, blocks)
         uncached = size / (self._ratios.get(prompt.model) or self.ratio(prompt.model)).value
         number = next(self._numbers)
-        alone = seat.backlog.dispatched(number, seat.rate.work(uncached), now, hidden=hidden)
-        inserted = self.index.insert(backend, blocks) if blocks else UNCHANGED
+        work = rate.overhead + rate.seconds * uncached
+        alone = seat.backlog.dispatched(number, work, now, hidden)
         return Sent(number, seat, now, uncached, alone and not hidden, inserted)
 
     def first_token(self, sent: Sent, now: float) -> None:
@@ -179,18 +182,15 @@ class Ledger:
         sent.alone = False
         backlog.first_token(sent.number, now)
 
-    def ended(self, sent: Sent, *, answered: float | None = None, unsent: bool = False) -> None:
-        """answered: when, if it was answered in full. unsent: it failed before the backend had the prompt,
-        whose blocks are therefore not cached.
-        """
-        sent.seat.backlog.left(sent.number, answered)
+    def ended(self, sent: Sent, *, unsent: bool = False) -> None:
+        """unsent: it failed before the backend had the prompt, whose blocks are therefore not cached."""
+        sent.seat.backlog.left(sent.number)
         if unsent:
             self.index.undo(sent.seat.target.backend, sent.inserted)
             sent.inserted = UNCHANGED
 
     def measured(self, prompt: Prompt, tokens: int) -> None:
-        """tokens: the prompt's length as its backend reported it. Of short prompts it is mostly the words
-        that the model's template puts around them: nothing is learned from those.
+        """tokens: the prompt's length as its backend reported it. Not for prompts without blocks: of short
+        ones it is mostly the words that the model's template puts around them.
         """
-        if prompt.blocks:
-            self.ratio(prompt.model).observed(prompt.size, tokens)
+        self.ratio(prompt.model).observed(prompt.size, tokens)

@@ -209,8 +209,13 @@ class Router:
         if state.observed is not None:
             lease.loading = lease.awaited = state.loaded(target.model) is False
         if plan.prompt is not None:
+            ledger = lease.ledger = self.ledger
             seat = plan.seat(target) or self._seat(plan.model, target)
-            lease.dispatched(self.ledger, seat, plan.prompt, now, hidden=hidden)
+            lease.sent = ledger.dispatched(seat, plan.prompt, now, hidden=hidden)
+            if plan.prompt.blocks:
+                lease.prompt = plan.prompt
+            if not hidden:
+                lease.awaited = True
         elif plan.policy == "latency":
             lease.metered()
         return lease

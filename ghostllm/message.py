@@ -180,6 +180,10 @@ class Attempt:
 class Plan(Protocol):
     """What was decided about a request before it was sent anywhere, to be told when somebody asks."""
 
+    @property
+    def name(self) -> str:
+        """Of the model that is to answer."""
+
     def told(self) -> dict[str, Any]:
         """JSON: model, policy, the targets in their order with reasons, those refused with theirs."""
 
@@ -197,11 +201,13 @@ class Exchange:
     content handed to the client; last byte handed over). status is what the client saw. outcome: "ok",
     "error" (before the answer), "broken" (inside it) or "cancelled" (the client left). plan: the last one
     that was made. queued: seconds spent waiting for a turn. rescued: how often another backend went on with
-    its stream. arm: of a split model, which variant it got.
+    its stream. arm: of a split model, which variant it got. booking: what was reserved for it, until it is
+    settled (ports.Accounts).
     """
 
     arm = ""
     backend: str | None = None
+    booking: object | None = None
     bytes_out = 0
     call: Call | None = None
     committed: float | None = None

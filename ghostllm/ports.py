@@ -12,7 +12,17 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from ghostllm.errors import GhostError
-from ghostllm.message import Body, Call, Exchange, Identity, Pairs, Request, UpstreamRequest, Usage
+from ghostllm.message import (
+    Body,
+    Call,
+    Exchange,
+    Identity,
+    Pairs,
+    Parameters,
+    Request,
+    UpstreamRequest,
+    Usage,
+)
 
 
 class Flow(Protocol):
@@ -246,6 +256,23 @@ class Looks:
 class Authenticator(Protocol):
     def identify(self, headers: dict[bytes, bytes]) -> Identity:
         """Raises InvalidKey."""
+
+
+class Accounts(Protocol):
+    """How much who may use, and what was used. limited: there is something to be asked before a call. active:
+    there is something to be told after it.
+    """
+
+    limited: bool
+    active: bool
+
+    def reserve(self, exchange: Exchange, model: str, parameters: Parameters | None) -> None:
+        """Before the exchange's call is sent anywhere, once: books what it may use. model: as the
+        configuration names it, "" for none of it. parameters: the model's. Raises GhostError for the client.
+        """
+
+    def closed(self, exchange: Exchange) -> None:
+        """The exchange is over, however it ended: settles what was booked, and writes it down."""
 
 
 class Observer(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -45,7 +46,7 @@ class AdminApi:
     # --- requests
 
     def requests(self, exchange: Exchange, responder: Responder) -> None:
-        given = _filters(exchange.request.query)
+        given = filters(exchange.request.query, FILTERS)
         limit, outcome = given.get("limit", str(USUAL_ROWS)), given.get("outcome")
         if not re.fullmatch("[0-9]{1,4}", limit, re.ASCII) or not 1 <= int(limit) <= MOST_ROWS:
             raise RequestError(f"limit is a number from 1 to {MOST_ROWS}", param="limit")
@@ -54,7 +55,7 @@ class AdminApi:
         rows = self._history.latest(
             int(limit), outcome=outcome, model=given.get("model"), key=given.get("key")
         )
-        _answer(exchange, responder, {"requests": rows, "keep": self._history.keep})
+        answer(exchange, responder, {"requests": rows, "keep": self._history.keep})
 
     def request(self, exchange: Exchange, responder: Responder) -> None:
         name = id_behind(REQUEST, exchange.request.path)
@@ -67,15 +68,15 @@ class AdminApi:
                 else "none is, as routing.explain is 0"
             )
             raise NotFound(f"request {name[:LONGEST_NAME]!r} is not kept: {known}")
-        _answer(exchange, responder, found)
+        answer(exchange, responder, found)
 
     # --- backends
 
     def backends(self, exchange: Exchange, responder: Responder) -> None:
-        _answer(exchange, responder, {"backends": self._operations.backends()})
+        answer(exchange, responder, {"backends": self._operations.backends()})
 
     def backend(self, exchange: Exchange, responder: Responder) -> None:
-        _answer(exchange, responder, self._find(id_behind(BACKEND, exchange.request.path)))
+        answer(exchange, responder, self._find(id_behind(BACKEND, exchange.request.path)))
 
     def tell_backend(self, exchange: Exchange, responder: Responder) -> Work | None:
         """`drain` and `undrain` answer with the backend as it is then, `probe` with what was found."""
@@ -87,11 +88,11 @@ class AdminApi:
             raise NotFound(f"no such action: POST {BACKEND}NAME/drain, NAME/undrain or NAME/probe")
         self._find(name)
         self._operations.drain(name, action == "drain")
-        _answer(exchange, responder, self._find(name))
+        answer(exchange, responder, self._find(name))
         return None
 
     async def _probe(self, name: str, exchange: Exchange, responder: Responder) -> None:
-        _answer(exchange, responder, await self._operations.probe(name))
+        answer(exchange, responder, await self._operations.probe(name))
 
     def _find(self, name: str) -> dict[str, Any]:
         backends = self._operations.backends()
@@ -104,27 +105,27 @@ class AdminApi:
     # --- models
 
     def models(self, exchange: Exchange, responder: Responder) -> None:
-        _answer(exchange, responder, {"models": self._operations.models()})
+        answer(exchange, responder, {"models": self._operations.models()})
 
     def splits(self, exchange: Exchange, responder: Responder) -> None:
-        _answer(exchange, responder, {"splits": self._operations.splits()})
+        answer(exchange, responder, {"splits": self._operations.splits()})
 
 
-def _filters(query: str) -> dict[str, str]:
+def filters(query: str, known: Sequence[str]) -> dict[str, str]:
     """Of each filter the last value. An unknown one is refused: its sender would take all for a selection."""
     try:
         given = parse_qs(query, keep_blank_values=True, max_num_fields=100)
     except ValueError:
         raise RequestError("the query has too many fields") from None
     for name in given:
-        if name not in FILTERS:
+        if name not in known:
             raise RequestError(
-                f"no filter {name[:LONGEST_NAME]!r}; there are: {', '.join(FILTERS)}",
+                f"no filter {name[:LONGEST_NAME]!r}; there are: {', '.join(known)}",
                 param=name[:LONGEST_NAME],
             )
     return {name: values[-1] for name, values in given.items()}
 
 
-def _answer(exchange: Exchange, responder: Responder, value: dict[str, Any]) -> None:
+def answer(exchange: Exchange, responder: Responder, value: dict[str, Any]) -> None:
     exchange.outcome = "ok"
     responder.respond(200, JSON, jsonx.dumps(value))

@@ -14,10 +14,13 @@ from typing import Any
 import ghostllm
 from ghostllm import observe
 from ghostllm.admin import routes as admin
+from ghostllm.admin import usage as admin_usage
+from ghostllm.app import money
 from ghostllm.app.fleet_life import FleetLife
 from ghostllm.app.gauges import add_routing_gauges
 from ghostllm.app.operations import Operator
 from ghostllm.config.schema import Config
+from ghostllm.errors import ConfigError, GhostError
 from ghostllm.gateway.gateway import Gateway, Parts
 from ghostllm.gateway.generate import Generator
 from ghostllm.gateway.snapshot import Snapshot
@@ -26,7 +29,7 @@ from ghostllm.net.server import Server
 from ghostllm.policy.keys import KeyRing
 from ghostllm.routing.prober import Prober
 from ghostllm.routing.router import Router
-from ghostllm.state import responses
+from ghostllm.state import ledger, responses
 from ghostllm.state.database import Database
 from ghostllm.state.responses import ResponseStore
 from ghostllm.state.schema import StateError
@@ -67,17 +70,21 @@ class App:
         chance = random.Random()
         routing = self._config.routing
         self._router = Router(routing, self._fleet.upstreams, chance, time.monotonic())
-        generator = Generator(self._router)
+        try:
+            database = Database(
+                self._config.state.file or None,
+                [responses.COMPONENT, ledger.COMPONENT],
+                failed=self._unwritten,
+            )
+            books = money.build(self._config, database, self._log)
+            await books.load()
+        except (StateError, ConfigError, GhostError) as error:
+            self._log.error("cannot start", reason=str(error))
+            return 1
+        generator = Generator(self._router, books.accounts)
         operator = Operator(self._fleet, generator, self._log)
         self._fleet.answered = operator.answered
         prober = operator.prober = Prober(self._fleet.upstreams, routing.health, operator.probed, chance)
-        try:
-            database = Database(
-                self._config.state.file or None, [responses.COMPONENT], failed=self._unwritten
-            )
-        except StateError as error:
-            self._log.error("cannot start", reason=str(error))
-            return 1
         store = ResponseStore(database, responses.Limits(retention=self._config.state.responses))
         gateway = self._gateway = Gateway(
             self._snapshot(),
@@ -86,7 +93,10 @@ class App:
                 observer=self._seen.observer,
                 metrics=self._seen.metrics.render,
                 store=store,
-                routes=admin.routes(operator, self._seen.recorder),
+                routes=[
+                    *admin.routes(operator, self._seen.recorder),
+                    *admin_usage.routes(books.accounts, books.ledger, self._config.usage.currency),
+                ],
             ),
         )
         gateway.ready = lambda: any(
@@ -95,6 +105,7 @@ class App:
         server = Server(gateway, self._config.server, self._crashed)
         self._observe(server)
         add_routing_gauges(self._seen.metrics, self._fleet.upstreams, generator)
+        money.add_money_gauges(self._seen.metrics, books, database, self._config.usage.currency)
         try:
             bound = await server.start()
         except OSError as error:
@@ -104,6 +115,7 @@ class App:
             self._log.info("listening", address=address, version=ghostllm.__version__, loop=loop.NAME)
         self._fleet.start(bound)
         self._own(prober.run())
+        self._own(books.keep_order())
         await self._stop.wait()
         gateway.draining = True
         self._log.info("draining", connections=server.connections, limit_s=self._config.server.timeouts.drain)

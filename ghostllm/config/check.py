@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
+from ghostllm.config import money_check
 from ghostllm.config.build import Builder
 from ghostllm.config.finding import Discovery, DnsSource, KubernetesSource
 from ghostllm.config.forms import is_loopback
@@ -26,6 +27,7 @@ def check(config: Config, builder: Builder) -> None:
     _discovery(config.discovery, builder)
     _models(config, builder)
     _keys(config.keys, builder)
+    _money(config, builder)
     _server(config, builder)
 
 
@@ -149,6 +151,16 @@ def _keys(keys: Iterable[KeyConfig], builder: Builder) -> None:
                 key, "hash" if key.hash else "key", f'is the same key as that of "{known[digest]}"'
             )
         known.setdefault(digest, key.name)
+
+
+def _money(config: Config, builder: Builder) -> None:
+    prices = [model.price for model in config.models]
+    spenders: list[money_check.Spender] = [*config.keys, *config.models]
+    for fault in money_check.faults(config.teams, config.limits, config.keys, prices, spenders):
+        builder.note_at(*fault)
+    zone_fault = money_check.zone_fault(config.usage)
+    if zone_fault is not None:
+        builder.note_at(config.usage, "timezone", zone_fault)
 
 
 def _server(config: Config, builder: Builder) -> None:

@@ -20,7 +20,7 @@ PerMinute = Annotated[int, Range(0, 1_000_000_000)]
 @dataclass(slots=True, frozen=True, kw_only=True)
 class RateLimits:
     """How much may be asked for in a time; 0 = no limit. A minute's worth may come at once, and then comes
-    back evenly: 60 a minute are one each second.
+    back evenly: 60 a minute are one each second. So s seconds see at most limit x (1 + s / 60).
     """
 
     requests_per_minute: Annotated[PerMinute, "Requests; above: 429 with the time to wait."] = 0
@@ -62,6 +62,11 @@ class Price:
         PerMillion | None, "Tokens of the prompt written to the backend's cache; unset: as input."
     ] = None
 
+    @property
+    def any(self) -> bool:
+        """Whether the model costs anything."""
+        return bool(self.input or self.output or self.cached or self.cache_write)
+
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class TeamConfig:
@@ -85,7 +90,9 @@ class LimitsConfig:
 class UsageConfig:
     """The ledger: one record of each request, in the state file."""
 
-    enabled: Annotated[bool, "Keep it; without it budgets begin anew at each start."] = True
+    enabled: Annotated[
+        bool, "Keep it, if there is a state.file; without it budgets begin anew at each start."
+    ] = True
     retention_days: Annotated[
         Number, "Records are deleted after so many days, those of this month never; 0 = never."
     ] = 400
@@ -94,6 +101,11 @@ class UsageConfig:
         Pattern("[A-Za-z][A-Za-z0-9_+/-]*", 'a name of the time zone database, such as "Europe/Berlin"'),
         "Whose days and months budgets and reports go by; needs the time zone database, but for UTC.",
     ] = "UTC"
+    answer_tokens: Annotated[
+        Number,
+        "Tokens reserved for an answer whose request sets no max_tokens, until it has ended; at most the "
+        "limit.",
+    ] = 1024
     currency: Annotated[str, Pattern("[A-Z]{3}", "three capital letters, such as USD"), "Of all prices."] = (
         "USD"
     )

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from ghostllm.config.constraints import Count, Form, Pattern, Range, SecretText
 from ghostllm.config.finding import Discovery
 from ghostllm.config.kinds import Balance, Kind, ModelName, Name, Number, Seconds, Secret, Size, Weight
+from ghostllm.config.money import Budget, LimitsConfig, Price, RateLimits, TeamConfig, UsageConfig
 from ghostllm.config.traffic import (
     BUILT_IN_TIMEOUTS,
     Capability,
@@ -199,6 +200,9 @@ class ModelConfig:
     forced: Annotated[Mapping[str, Any], "Request parameters that replace the client's."] = field(
         default_factory=dict
     )
+    limits: Annotated[RateLimits, "Of all that ask for it together."] = field(default_factory=RateLimits)
+    budget: Annotated[Budget, "Of all that is spent on it."] = field(default_factory=Budget)
+    price: Annotated[Price, "What a million of its tokens cost."] = field(default_factory=Price)
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -218,6 +222,9 @@ class KeyConfig:
     manage: Annotated[bool, "It may have models pulled, copied and deleted, and use the admin API."] = False
     weight: Annotated[float, Range(0.01), "Its share of a queue, against the other keys'."] = 1.0
     priority: Annotated[int, "In a queue, higher ones go first, whatever the shares."] = 0
+    team: Annotated[Name | Literal[""], "The team that its use is counted for, too."] = ""
+    limits: Annotated[RateLimits, "What may be asked for with it."] = field(default_factory=RateLimits)
+    budget: Annotated[Budget, "What may be spent with it."] = field(default_factory=Budget)
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -239,6 +246,16 @@ class Config:
         "Models as clients see them; without any, every backend's own are served and same names are pooled.",
     ] = ()
     keys: Annotated[tuple[KeyConfig, ...], "API keys of clients; without any, no key is asked for."] = ()
+    teams: Annotated[tuple[TeamConfig, ...], "Teams whose keys share limits and a budget."] = ()
+    limits: Annotated[
+        tuple[LimitsConfig, ...], "Limits by name, for keys made at run time and for clients with tokens."
+    ] = ()
+    address_limits: Annotated[
+        RateLimits, "Of each client's address, whatever its key; of IPv6, of the /64 around it."
+    ] = field(default_factory=RateLimits)
+    usage: Annotated[UsageConfig, "What is remembered of the requests, and by which calendar."] = field(
+        default_factory=UsageConfig
+    )
     timeouts: Annotated[Timeouts, "Time limits towards backends, for all that set none of their own."] = (
         BUILT_IN_TIMEOUTS
     )

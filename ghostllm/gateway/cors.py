@@ -5,7 +5,11 @@ from __future__ import annotations
 from ghostllm.config.schema import Cors
 from ghostllm.message import Pairs, Request
 
-EXPOSED = b"x-request-id, retry-after, x-should-retry"
+EXPOSED = (
+    b"x-request-id, retry-after, x-should-retry, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
+    b"x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, "
+    b"x-ratelimit-reset-tokens, x-ghostllm-budget"
+)
 
 
 class CorsPolicy:

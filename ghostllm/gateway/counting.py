@@ -39,6 +39,7 @@ def begin(
     """Raises GhostError for the client."""
     body = body_of(exchange.request, snapshot.body_bytes)
     exchange.call = door.read_call("count_tokens", body)
+    generator.reserve(snapshot, exchange)
     counting = Counting(generator, snapshot, door, exchange, responder)
     counting.door = door
     counting.start()

@@ -119,6 +119,9 @@ class Gateway:
         return door.status(error), headers, door.render_error(error)
 
     def closed(self, exchange: Exchange) -> None:
+        accounts = self._generator.accounts
+        if accounts is not None and accounts.active:
+            accounts.closed(exchange)
         self._observer.finished(exchange)
 
     # --- opening

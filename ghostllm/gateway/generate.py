@@ -16,7 +16,7 @@ from ghostllm.gateway.pulse import Pulse
 from ghostllm.gateway.sharing import Key, Shared
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.message import Body, Call, Exchange, Identity, Request
-from ghostllm.ports import Door, Responder, Work
+from ghostllm.ports import Accounts, Door, Responder, Work
 from ghostllm.routing import sticky
 from ghostllm.routing.arms import Arms
 from ghostllm.routing.catalog import Model
@@ -28,10 +28,13 @@ SHADOW = Identity("shadow")
 
 
 class Generator:
-    """Begins generations, and keeps what they share: the router, the splits, the calls that may be joined."""
+    """Begins generations, and keeps what they share: the router, the splits, the calls that may be joined.
+    accounts: None where nothing is limited and nothing written down.
+    """
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, accounts: Accounts | None = None) -> None:
         self.router = router
+        self.accounts = accounts
         self.chance = router.chance
         self.pulse = Pulse(router)
         self.mint = mint
@@ -48,6 +51,7 @@ class Generator:
 
     def generate(self, snapshot: Snapshot, door: Door, exchange: Exchange, responder: Responder) -> Work:
         """Answers the exchange's call. Raises GhostError for the client."""
+        self.reserve(snapshot, exchange)
         if snapshot.coalesces:
             call = exchange.call
             assert call is not None
@@ -57,6 +61,19 @@ class Generator:
         generation = Generation(self, snapshot, door, exchange, responder)
         generation.start()
         return generation
+
+    def reserve(self, snapshot: Snapshot, exchange: Exchange) -> None:
+        """Books what the exchange's call may use, once. Raises GhostError for the client."""
+        accounts = self.accounts
+        if accounts is None or not accounts.limited:
+            return
+        call = exchange.call
+        assert call is not None
+        model = snapshot.catalog().find(call.model)
+        if model is None:
+            accounts.reserve(exchange, "", None)
+        else:
+            accounts.reserve(exchange, model.name, model.parameters)
 
     # --- calls that are shared
 

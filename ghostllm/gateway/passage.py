@@ -36,6 +36,7 @@ def begin(generator: Generator, snapshot: Snapshot, exchange: Exchange, responde
         raise NotFound(f"no such path: {request.path[:200]}")
     body = decoded_body(request, snapshot.body_bytes)
     exchange.call = _read(request, body)
+    generator.reserve(snapshot, exchange)
     generation = PassageGeneration(generator, snapshot, DOORS["openai"], exchange, responder)
     generation.start()
     return generation

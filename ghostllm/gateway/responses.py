@@ -35,6 +35,7 @@ class Responses:
         """Raises GhostError for the client."""
         body = body_of(exchange.request, snapshot.body_bytes)
         exchange.call = door.read_call("responses", body)
+        self._generator.reserve(snapshot, exchange)
         generation = ResponsesGeneration(self._generator, snapshot, door, exchange, responder)
         generation.store = self._store
         generation.start()
@@ -43,6 +44,7 @@ class Responses:
     def count(self, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Generation:
         body = body_of(exchange.request, snapshot.body_bytes)
         exchange.call = door.read_call("input_tokens", body)
+        self._generator.reserve(snapshot, exchange)
         generation = ResponsesCounting(self._generator, snapshot, door, exchange, responder)
         generation.door = door
         generation.store = self._store

@@ -58,6 +58,7 @@ class Shared(Detached):
                 follower.first, self._followers[0].first = False, True
             exchange, own = follower.exchange, self.exchange
             exchange.call, exchange.attempts, exchange.backend = own.call, own.attempts, own.backend
+            exchange.usage = Usage(prompt=0, completion=0)
             if not self._followers:
                 self._close()
                 if self.work is not None:
@@ -136,7 +137,7 @@ class Shared(Detached):
         exchange.outcome, exchange.error, exchange.rescued = own.outcome, own.error, own.rescued
         if exchange.committed is None and own.committed is not None:
             exchange.committed = max(own.committed, exchange.received)
-        exchange.usage = own.usage if follower.first else Usage()
+        exchange.usage = own.usage if follower.first else Usage(prompt=0, completion=0)
 
     def _leaving(self) -> list[Follower]:
         followers, self._followers = self._followers, []

@@ -143,7 +143,7 @@ class KeyRing:
         grants = self._book.grants(roles, key.models)
         identity = Principal(
             key.name, tuple(key.models), key.manage or may_manage(grants), key.weight, key.priority,
-            roles=roles, grants=grants, team=access.team,
+            roles=roles, grants=grants, team=access.team or key.team,
         )  # fmt: skip
         return Held(digest, identity, moment(access.expires) if access.expires else NEVER)
 

@@ -46,6 +46,11 @@ class RoutePlan:
         return f"<RoutePlan {self.policy} {' '.join(target.backend for target in self.targets)}>"
 
     @property
+    def name(self) -> str:
+        """See message.Plan."""
+        return self.model.name
+
+    @property
     def waiting(self) -> Sequence[Target]:
         """Those that only lack a free slot, in order."""
         if self._screened is None:

@@ -41,6 +41,8 @@ COLUMNS = (
     "estimated", "partial", "cost", "currency", "duration", "ttft", "attempts", "day",
 )  # fmt: skip
 
+_COST = COLUMNS.index("cost")
+
 STEP_ROWS = 20_000  # summed up in one read: some 20 ms
 PAGE_ROWS = 500  # exported at a time
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -108,7 +110,8 @@ async def report(ledger: Ledger, group_by: Sequence[str] = (), span: Span = ALL)
 
 async def export(ledger: Ledger, form: Format, span: Span = ALL) -> AsyncIterator[bytes]:
     """Every record by its time, in pieces: for "csv" first the line of names. Times are RFC 3339 in UTC. A
-    cell of a CSV file that a spreadsheet would compute gets an apostrophe in front. Raises as `report`.
+    cell of a CSV file that a spreadsheet would compute gets an apostrophe in front. Costs are in units of the
+    currency. Raises as `report`.
     """
     condition, values = span.condition()
     sql = (
@@ -124,7 +127,9 @@ async def export(ledger: Ledger, form: Format, span: Span = ALL) -> AsyncIterato
             rows = await ledger.database.read(sql, (*place, end, *values, PAGE_ROWS))
             if rows:
                 place = rows[-1][:3]
-                shown = [(_moment(row[0]), *row[1:]) for row in rows]
+                shown = [
+                    (_moment(row[0]), *row[1:_COST], _units(row[_COST]), *row[_COST + 1 :]) for row in rows
+                ]
                 yield _csv(shown) if form == "csv" else _lines(shown)
             more = len(rows) == PAGE_ROWS
 
@@ -179,11 +184,16 @@ def _moment(seconds: float) -> str:
 
 def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows([[_cell(cell) for cell in row] for row in rows])
+    csv.writer(text, lineterminator="\r\n").writerows([[cell(one) for one in row] for row in rows])
     return text.getvalue().encode()
 
 
-def _cell(cell: Any) -> Any:
+def _units(cost: int | None) -> float | None:
+    return None if cost is None else cost / 1_000_000
+
+
+def cell(cell: Any) -> Any:
+    """As it may stand in a CSV file."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 

@@ -141,7 +141,7 @@ def test_what_was_spent_stands_in_the_books_of_one():
     play = Play().begin()
     other = Client(play.shared)
     play.end()
-    assert play.first.exchange.usage.prompt == 7 and other.exchange.usage == Usage()
+    assert play.first.exchange.usage.prompt == 7 and other.exchange.usage == Usage(prompt=0, completion=0)
     assert other.exchange.outcome == "ok" and other.exchange.backend == "b"
     assert other.exchange.committed == 5.0, "not before it came"
 
@@ -151,7 +151,7 @@ def test_the_books_are_passed_on_when_the_first_leaves():
     second, third = Client(play.shared), Client(play.shared)
     play.first.leave()
     play.end()
-    assert second.exchange.usage.prompt == 7 and third.exchange.usage == Usage()
+    assert second.exchange.usage.prompt == 7 and third.exchange.usage == Usage(prompt=0, completion=0)
 
 
 def test_one_leaving_does_not_end_it_but_the_last_does():

@@ -176,7 +176,7 @@ def test_json_lines_are_the_records():
         "time": "2026-03-30T12:00:00.000Z", "request": "1", "key": "alice", "team": "blue", "asked": "gpt",
         "model": "big", "backend": "box", "route": "chat", "status": 200, "outcome": "ok", "prompt": 100,
         "completion": 10, "cached": 50, "cache_write": 0, "reasoning": 3, "estimated": False,
-        "partial": False, "cost": 500, "currency": "USD", "duration": 2.0, "ttft": 0.5, "attempts": 1,
+        "partial": False, "cost": 0.0005, "currency": "USD", "duration": 2.0, "ttft": 0.5, "attempts": 1,
         "day": "2026-03-30",
     }  # fmt: skip
     assert (last["status"], last["prompt"], last["cost"]) == (404, None, None)

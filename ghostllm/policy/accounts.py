@@ -1,0 +1,225 @@
+"""The books of the requests: what each may use is reserved before it is sent, and settled and written down
+when it is over.
+
+Rules by case. An answer from the cache, a follower of a shared call and a request that was refused by every
+backend use no tokens, but count as requests. Of an answer that broke off counts what was said of it, and its
+prompt; of one that nobody counted, what was reserved for it. A model's limits are of what is asked for under
+its name; what is spent is the model's that answered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from ghostllm.api.outlay import Outlay, outlay
+from ghostllm.config.schema import Config
+from ghostllm.message import Call, Exchange, Parameters, Usage
+from ghostllm.policy import subjects
+from ghostllm.policy.budgets import Budgets, Crossed, Spending
+from ghostllm.policy.limits import Claim, Limiter, Reservation
+from ghostllm.policy.prices import MICRO
+from ghostllm.policy.refusals import BudgetExceeded, RateLimited
+from ghostllm.policy.rules import Rules, Standing
+from ghostllm.state.calendar import Calendar
+from ghostllm.state.ledger import Entry, Ledger
+
+NONE_USED = Usage(0, 0)
+MOST_SERIES = 3000
+MOST_ROWS = 1000
+OTHERS = ("other", "other")
+
+
+class Booking:
+    """What was reserved for one exchange. model: as it asked for it. outlay: what it may use."""
+
+    __slots__ = ("model", "outlay", "reservation", "spending")
+
+    def __init__(
+        self, model: str, outlay: Outlay, reservation: Reservation | None, spending: Spending | None
+    ) -> None:
+        self.model = model
+        self.outlay = outlay
+        self.reservation = reservation
+        self.spending = spending
+
+    def __repr__(self) -> str:
+        return f"<Booking {self.reservation!r} {self.spending!r}>"
+
+
+class Accounts:
+    """Implements ports.Accounts, for one thread. ledger: None where nothing is written down. crossed: told of
+    each soft budget that has been spent.
+
+    open: exchanges with something reserved. refused: requests by kind of subject and by what had no room.
+    spent: millionths of the currency by model and key. soft: soft budgets spent, by kind of subject.
+    """
+
+    def __init__(
+        self, config: Config, calendar: Calendar, ledger: Ledger | None, crossed: Callable[[Crossed], None]
+    ) -> None:
+        self.limiter = Limiter()
+        self.budgets = Budgets(calendar, self._crossed)
+        self.ledger = ledger
+        self.open = 0
+        self.refused: dict[tuple[str, str], int] = {}
+        self.spent: dict[tuple[str, str], int] = {}
+        self.soft: dict[str, int] = {}
+        self.active = False
+        self._tell = crossed
+        self.adopt(config)
+
+    def __repr__(self) -> str:
+        return f"<Accounts open={self.open} {self.limiter!r} {self.budgets!r}>"
+
+    def adopt(self, config: Config) -> None:
+        """Another configuration. What has been used stays used; what is reserved is settled as it was."""
+        self._rules = Rules(config)
+        self.limited = self._rules.limited
+        self.active = self.active or self.limited or self.ledger is not None
+
+    def reserve(self, exchange: Exchange, model: str, parameters: Parameters | None) -> None:
+        """See ports.Accounts. Raises RateLimited, BudgetExceeded, Forbidden."""
+        rules, call = self._rules, exchange.call
+        standing = rules.of(exchange.identity, model)
+        if standing.free:
+            return
+        assert call is not None
+        expected = _capped(outlay(call, parameters, rules.answer_tokens), standing.least)
+        spending = None
+        if standing.shares:
+            spending = self._reserve_money(exchange, standing, rules, model, expected)
+        reservation = None
+        if standing.limits or rules.address is not None:
+            try:
+                reservation = self._reserve_rates(exchange, standing, rules, expected)
+            except RateLimited:
+                if spending is not None:
+                    spending.settle(0, time.time())
+                raise
+        exchange.booking = Booking(model, expected, reservation, spending)
+        self.open += 1
+
+    def closed(self, exchange: Exchange) -> None:
+        """See ports.Accounts."""
+        booking, call = exchange.booking, exchange.call
+        exchange.booking = None
+        if call is None or (booking is None and self.ledger is None):
+            return
+        now = time.time()
+        rules, expected, model = self._rules, None, ""
+        if booking is not None:
+            assert isinstance(booking, Booking)
+            expected, model = booking.outlay, booking.model
+        if exchange.plan is not None:
+            model = exchange.plan.name
+        usage = _used(exchange, call, expected, rules.answer_tokens)
+        cost = rules.prices.cost(model, usage)
+        if booking is not None:
+            self.open -= 1
+            if booking.reservation is not None:
+                tokens = (usage.prompt or 0) + (usage.completion or 0)
+                booking.reservation.settle(tokens, time.monotonic())
+            if booking.spending is not None:
+                booking.spending.settle(cost or 0, now, model)
+        if cost:
+            self._add_spent(model, exchange.identity.key, cost)
+        if self.ledger is not None:
+            self.ledger.record(_entry(exchange, call, model, usage, cost, now))
+
+    def told(self) -> dict[str, Any]:
+        """For the admin API. JSON: of `limits` what is left, `budgets` in units of the currency."""
+        budgets = [
+            {name: value / MICRO if isinstance(value, int) else value for name, value in row.items()}
+            for row in self.budgets.told(time.time())[:MOST_ROWS]
+        ]
+        return {"limits": self.limiter.told(time.monotonic())[:MOST_ROWS], "budgets": budgets}
+
+    # --- steps
+
+    def _reserve_rates(
+        self, exchange: Exchange, standing: Standing, rules: Rules, expected: Outlay
+    ) -> Reservation:
+        claims: tuple[Claim, ...] = standing.limits
+        if rules.address is not None:
+            claims = (*claims, (subjects.address(exchange.request.peer), rules.address))
+        now = time.monotonic()
+        try:
+            reservation = self.limiter.reserve(claims, expected.tokens, now)
+        except RateLimited as error:
+            self._count_refusal(error.subject.kind, error.limit)
+            exchange.headers += error.fields
+            raise
+        exchange.headers += reservation.fields(now)
+        return reservation
+
+    def _reserve_money(
+        self, exchange: Exchange, standing: Standing, rules: Rules, model: str, expected: Outlay
+    ) -> Spending:
+        now = time.time()
+        estimate = rules.prices.estimate(model, expected.prompt, expected.answer)
+        try:
+            spending = self.budgets.reserve(standing.shares, estimate, now)
+        except BudgetExceeded as error:
+            self._count_refusal(error.subject.kind, error.period)
+            exchange.headers += error.fields
+            raise
+        exchange.headers += spending.fields(now)
+        return spending
+
+    def _count_refusal(self, kind: str, limit: str) -> None:
+        self.refused[kind, limit] = self.refused.get((kind, limit), 0) + 1
+
+    def _add_spent(self, model: str, key: str, cost: int) -> None:
+        where = model, key
+        if where not in self.spent and len(self.spent) >= MOST_SERIES:
+            where = OTHERS
+        self.spent[where] = self.spent.get(where, 0) + cost
+
+    def _crossed(self, crossed: Crossed) -> None:
+        kind = crossed.subject.kind
+        self.soft[kind] = self.soft.get(kind, 0) + 1
+        self._tell(crossed)
+
+
+def _capped(expected: Outlay, least: int) -> Outlay:
+    """An answer to which nobody has set an end is not refused for what it might become: at most, it gets all
+    that there is in a minute.
+    """
+    if least and not expected.bounded and expected.tokens > least > expected.prompt:
+        return Outlay(expected.prompt, least - expected.prompt, bounded=False)
+    return expected
+
+
+def _used(exchange: Exchange, call: Call, expected: Outlay | None, usual: int) -> Usage:
+    """The usage of an exchange that is over, its gaps filled."""
+    usage = exchange.usage
+    if usage.prompt is not None and usage.completion is not None:
+        return usage
+    if not exchange.attempts or (exchange.outcome == "error" and not usage.known):
+        return NONE_USED
+    if expected is None:
+        expected = outlay(call, None, usual)
+    prompt, answer = usage.prompt, usage.completion
+    if prompt is None:
+        prompt = expected.prompt
+    if answer is None:  # a token is a byte at least
+        answer = min(expected.answer, exchange.bytes_out) if exchange.outcome == "ok" else 0
+    guessed = prompt != (usage.prompt or 0) or answer != (usage.completion or 0)
+    return replace(usage, prompt=prompt, completion=answer, estimated=usage.estimated or guessed)
+
+
+def _entry(exchange: Exchange, call: Call, model: str, usage: Usage, cost: int | None, now: float) -> Entry:
+    """Counts are what was told, as in the access record; only the cost rests on what is filled in."""
+    told, received, finished = exchange.usage, exchange.received, exchange.finished
+    committed = exchange.committed
+    return Entry(
+        now, exchange.request_id, exchange.identity.key, exchange.identity.team, call.model, model,
+        exchange.backend or "", exchange.route, exchange.status, exchange.outcome, told.prompt,
+        told.completion, told.cached, told.cache_write, told.reasoning, usage.estimated, told.partial, cost,
+        None if finished is None else finished - received,
+        None if committed is None else committed - received,
+        len(exchange.attempts),
+    )  # fmt: skip

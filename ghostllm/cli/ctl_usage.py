@@ -101,7 +101,10 @@ def _csv(by: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    text = "" if value == "" else plain(value)
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def _groups(text: str) -> list[str]:

@@ -9,8 +9,10 @@ import pytest
 from ghostllm.config import money
 from ghostllm.config.build import Builder, Rejected
 from ghostllm.config.fields import fields_of
+from ghostllm.config.load import load
 from ghostllm.config.money import Budget, LimitsConfig, Price, RateLimits, TeamConfig, UsageConfig
 from ghostllm.config.tree import located
+from ghostllm.errors import ConfigError
 
 
 def build(cls, text):
@@ -61,3 +63,54 @@ def test_what_is_wrong_is_told(cls, text, fault):
 def test_every_key_has_a_meaning(cls):
     assert cls.__module__ == money.__name__
     assert all(field.meaning for field in fields_of(cls).values())
+
+
+# --- what holds between sections
+
+BACKEND = '[[backends]]\nname = "b"\nkind = "openai"\nurl = "http://b:1"\n'
+MODEL = '[[models]]\nname = "m"\ntargets = [{ backend = "b" }]\n'
+KEY = '[[keys]]\nname = "alice"\nkey = "secret-1"\n'
+
+
+def problems(text, tmp_path):
+    path = tmp_path / "g.toml"
+    path.write_text(BACKEND + text)
+    try:
+        load(str(path), environ={})
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('[[teams]]\nname = "a"\n[[teams]]\nname = "a"\n', 'teams[1].name: "a" is the name of another one'),
+        (
+            '[[limits]]\nname = "a"\n[[limits]]\nname = "a"\n',
+            'limits[1].name: "a" is the name of another one',
+        ),
+        (KEY + 'team = "blu"\n[[teams]]\nname = "blue"\n', 'team: no team is called "blu"'),
+        (KEY + "budget = { day = 1 }\n" + MODEL, "budget: nothing is ever spent of it: no model has a price"),
+        (MODEL + "budget = { month = 1 }\n", "no model has a price"),
+        ('[[teams]]\nname = "a"\nbudget = { day = 0 }\n', "no model has a price"),
+        ('[usage]\ntimezone = "Mars/Olympus"\n', "'Mars/Olympus' is not known here"),
+        ("[address_limits]\nrequests = 5\n", "unknown key"),
+        (MODEL + "price = { input = -1 }\n", "at least 0"),
+    ],
+)
+def test_what_does_not_fit_together_is_told(text, fault, tmp_path):
+    found = problems(text, tmp_path)
+    assert len(found) == 1 and fault in found[0], found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        KEY + 'team = "blue"\n',
+        KEY + "budget = { day = 1 }\n" + MODEL + "price = { output = 2 }\n",
+        '[usage]\ntimezone = "Europe/Berlin"\ncurrency = "EUR"\n[address_limits]\nconcurrent = 5\n',
+    ],
+)
+def test_what_fits_together(text, tmp_path):
+    assert problems(text, tmp_path) == []

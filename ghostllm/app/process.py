@@ -19,6 +19,7 @@ from ghostllm.app import money
 from ghostllm.app.fleet_life import FleetLife
 from ghostllm.app.gauges import add_routing_gauges
 from ghostllm.app.operations import Operator
+from ghostllm.app.state_log import StateLog
 from ghostllm.config.schema import Config
 from ghostllm.errors import ConfigError, GhostError
 from ghostllm.gateway.gateway import Gateway, Parts
@@ -74,7 +75,7 @@ class App:
             database = Database(
                 self._config.state.file or None,
                 [responses.COMPONENT, ledger.COMPONENT],
-                failed=self._unwritten,
+                failed=StateLog(self._log),
             )
             books = money.build(self._config, database, self._log)
             await books.load()
@@ -200,10 +201,6 @@ class App:
             signal.SIGHUP,
             lambda: self._log.warning("SIGHUP ignored: a changed configuration needs a restart"),
         )
-
-    def _unwritten(self, reason: str, records: int) -> None:
-        """Called from the state's own thread, too: the log takes records from any."""
-        self._log.error("state not written" if records else "state not read", reason=reason, records=records)
 
     def _crashed(self, what: str, error: BaseException) -> None:
         self._log.exception(what, error)

@@ -137,6 +137,14 @@ def test_an_answer_has_no_more_tokens_than_bytes():
     assert near(play.left, 1000 - 14)
 
 
+def test_an_answer_that_nobody_counted_is_not_free():
+    play = Play(MANY)
+    exchange = play.reserve(max_tokens=500, stream=True)
+    exchange.committed = 2.0
+    play.sent(exchange, "cancelled", Usage(partial=True), out=4000)
+    assert near(play.left, 1000 - 9 - 27)
+
+
 def test_what_was_sent_nowhere_used_nothing():
     play = Play(MANY)
     exchange = play.reserve()

@@ -12,13 +12,15 @@ from setuptools import setup
 
 PATH = (
     "message", "wire/*", "net/client", "net/connection", "net/outbox", "net/pool", "net/responder",
-    "net/upstream", "api/splice", "api/calls", "api/translation", "api/canonical", "api/openai/door",
+    "net/upstream", "api/estimate", "api/outlay", "api/splice", "api/calls", "api/translation", "api/canonical", "api/openai/door",
     "api/openai/errors", "api/openai/events", "api/openai/frame", "api/openai/kept",
     "api/openai/passthrough", "api/openai/reasoning", "api/openai/usage", "api/responses/door",
     "backends/openai", "gateway/*", "observe/access", "observe/exposition", "observe/metrics",
     "observe/observer", "observe/render", "observe/recorder", "observe/sink", "observe/timeline",
-    "policy/anonymous", "policy/authenticator", "policy/grants", "policy/keyhash", "policy/keys",
-    "policy/principal", "policy/roles", "policy/tokens",
+    "policy/account", "policy/accounts", "policy/anonymous", "policy/authenticator", "policy/budgets",
+    "policy/gcra", "policy/grants", "policy/keyhash", "policy/keys", "policy/limits", "policy/prices",
+    "policy/principal", "policy/roles", "policy/rules", "policy/subjects", "policy/tokens",
+    "state/calendar", "state/ledger",
     "routing/admission", "routing/backlog", "routing/balance", "routing/breaker",
     "routing/catalog", "routing/failover", "routing/gate", "routing/health", "routing/latency",
     "routing/lease", "routing/ledger", "routing/plan", "routing/prefix", "routing/retry_budget",

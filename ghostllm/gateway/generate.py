@@ -65,7 +65,7 @@ class Generator:
     def reserve(self, snapshot: Snapshot, exchange: Exchange) -> None:
         """Books what the exchange's call may use, once. Raises GhostError for the client."""
         accounts = self.accounts
-        if accounts is None or not accounts.limited:
+        if accounts is None or not (accounts.limited or exchange.identity.limits):
             return
         call = exchange.call
         assert call is not None

@@ -36,12 +36,18 @@ OTHERS = ("other", "other")
 
 
 class Booking:
-    """What was reserved for one exchange. model: as it asked for it. outlay: what it may use."""
+    """What was reserved for one exchange. model: as it asked for it. outlay: what it may use; None where
+    only requests are limited.
+    """
 
     __slots__ = ("model", "outlay", "reservation", "spending")
 
     def __init__(
-        self, model: str, outlay: Outlay, reservation: Reservation | None, spending: Spending | None
+        self,
+        model: str,
+        outlay: Outlay | None,
+        reservation: Reservation | None,
+        spending: Spending | None,
     ) -> None:
         self.model = model
         self.outlay = outlay
@@ -90,14 +96,17 @@ class Accounts:
         if standing.free:
             return
         assert call is not None
-        expected = _capped(outlay(call, parameters, rules.answer_tokens), standing.least)
+        expected: Outlay | None = None
+        if standing.least or standing.shares:
+            expected = _capped(outlay(call, parameters, rules.answer_tokens), standing.least)
         spending = None
-        if standing.shares:
+        if standing.shares and expected is not None:
             spending = self._reserve_money(exchange, standing, rules, model, expected)
         reservation = None
         if standing.limits or rules.address is not None:
             try:
-                reservation = self._reserve_rates(exchange, standing, rules, expected)
+                tokens = 0 if expected is None else expected.tokens
+                reservation = self._reserve_rates(exchange, standing, rules, tokens)
             except RateLimited:
                 if spending is not None:
                     spending.settle(0, time.time())
@@ -143,14 +152,14 @@ class Accounts:
     # --- steps
 
     def _reserve_rates(
-        self, exchange: Exchange, standing: Standing, rules: Rules, expected: Outlay
+        self, exchange: Exchange, standing: Standing, rules: Rules, tokens: int
     ) -> Reservation:
         claims: tuple[Claim, ...] = standing.limits
         if rules.address is not None:
             claims = (*claims, (subjects.address(exchange.request.peer), rules.address))
         now = time.monotonic()
         try:
-            reservation = self.limiter.reserve(claims, expected.tokens, now)
+            reservation = self.limiter.reserve(claims, tokens, now)
         except RateLimited as error:
             self._count_refusal(error.subject.kind, error.limit)
             exchange.headers += error.fields

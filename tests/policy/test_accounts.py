@@ -242,6 +242,16 @@ def test_other_rules_take_over_what_was_used():
     assert play.accounts.open == 0
 
 
+@pytest.mark.parametrize("count", [10**12, 10**40])
+def test_nonsense_of_a_backend_ends_no_sums(count):
+    play = Play(MANY, budget=Budget(day=1.0), price=PRICE)
+    entry = play.sent(play.reserve(), usage=Usage(count, count, cached=count))
+    assert entry.cost == 10**13 and play.left == 0
+    with pytest.raises(BudgetExceeded):
+        play.reserve()
+    assert play.accounts.open == 0
+
+
 def test_series_are_bounded():
     play = Play(price=PRICE)
     for number in range(MOST_SERIES + 5):

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from ghostllm.admin.routes import routes as admin_routes
+from ghostllm.admin.usage import routes as usage_routes
 from ghostllm.config.schema import Config
 from ghostllm.gateway.gateway import Gateway, Parts
 from ghostllm.gateway.generate import Generator
@@ -49,7 +50,7 @@ def table():
             observer=GatewayObserver(Metrics(), None),
             metrics=lambda accept: ("text/plain", ""),
             store=ResponseStore(database),
-            routes=admin_routes(Fleet(), Recorder(0)),
+            routes=[*admin_routes(Fleet(), Recorder(0)), *usage_routes(None, None, "USD")],
         ),
     )
     yield [(route, method) for route in gateway.routes.all for method in (*route.handlers, "HEAD")]

@@ -117,13 +117,13 @@ class Accounts:
     def closed(self, exchange: Exchange) -> None:
         """See ports.Accounts."""
         booking, call = exchange.booking, exchange.call
-        exchange.booking = None
         if call is None or (booking is None and self.ledger is None):
             return
         now = time.time()
         rules, expected, model = self._rules, None, ""
         if booking is not None:
             assert isinstance(booking, Booking)
+            exchange.booking = None
             expected, model = booking.outlay, booking.model
         if exchange.plan is not None:
             model = exchange.plan.name

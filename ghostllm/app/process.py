@@ -14,15 +14,18 @@ from typing import Any
 import ghostllm
 from ghostllm import observe
 from ghostllm.admin import routes as admin
+from ghostllm.admin.openapi import route as openapi
 from ghostllm.app.fleet_life import FleetLife
 from ghostllm.app.gauges import add_routing_gauges
 from ghostllm.app.operations import Operator
+from ghostllm.app.standing import Standing
 from ghostllm.config.schema import Config
 from ghostllm.gateway.gateway import Gateway, Parts
 from ghostllm.gateway.generate import Generator
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.net import loop
 from ghostllm.net.server import Server
+from ghostllm.observe.rates import Rates
 from ghostllm.policy.keys import KeyRing
 from ghostllm.routing.prober import Prober
 from ghostllm.routing.router import Router
@@ -86,7 +89,10 @@ class App:
                 observer=self._seen.observer,
                 metrics=self._seen.metrics.render,
                 store=store,
-                routes=admin.routes(operator, self._seen.recorder),
+                routes=[
+                    *admin.routes(operator, self._seen.recorder),
+                    openapi.route(lambda: gateway.routes.all),
+                ],
             ),
         )
         gateway.ready = lambda: any(
@@ -95,6 +101,15 @@ class App:
         server = Server(gateway, self._config.server, self._crashed)
         self._observe(server)
         add_routing_gauges(self._seen.metrics, self._fleet.upstreams, generator)
+        rates = Rates(self._seen.metrics.totals)
+        operator.standing = Standing(
+            fleet=self._fleet,
+            router=self._router,
+            gateway=gateway,
+            server=server,
+            seen=self._seen,
+            rates=rates,
+        )
         try:
             bound = await server.start()
         except OSError as error:
@@ -102,8 +117,10 @@ class App:
             return 1
         for address in bound:
             self._log.info("listening", address=address, version=ghostllm.__version__, loop=loop.NAME)
+        operator.standing.listening = bound
         self._fleet.start(bound)
         self._own(prober.run())
+        self._own(rates.run())
         await self._stop.wait()
         gateway.draining = True
         self._log.info("draining", connections=server.connections, limit_s=self._config.server.timeouts.drain)

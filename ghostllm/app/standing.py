@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ghostllm.app.fleet_life import FleetLife
@@ -16,6 +16,7 @@ from ghostllm.net.server import Server
 from ghostllm.observe import Observability, process
 from ghostllm.observe.rates import Rates
 from ghostllm.observe.render import timestamp
+from ghostllm.routing.catalog import Model
 from ghostllm.routing.router import Router
 from ghostllm.routing.screening import refusal
 
@@ -90,15 +91,16 @@ class Standing:
         return {"total": len(names), **{state: found[state] for state in STATES}, "breaker_open": open_ones}
 
     def _models(self, now: float) -> dict[str, int]:
-        """available: with a target that would be asked now."""
-        models = self.fleet.catalog.models.values()
-        able = 0
-        for model in models:
-            there = [target for target in model.targets if target.backend in self.fleet.upstreams]
-            able += any(
-                not refusal(self.router.state(target.backend).standing(target.model, now)) for target in there
-            )
-        return {"total": len(models), "available": able}
+        """available: with a target that would be asked now, or that a request would wait for."""
+        models = list(self.fleet.catalog.models.values())
+        return {"total": len(models), "available": sum(self._able(model, now) for model in models)}
+
+    def _able(self, model: Model, now: float) -> bool:
+        return any(
+            not refusal(replace(self.router.state(target.backend).standing(target.model, now), full=False))
+            for target in model.targets
+            if target.backend in self.fleet.upstreams
+        )
 
     def _process(self) -> dict[str, float | None]:
         return {

@@ -57,11 +57,17 @@ def _run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print(args.command(args), end="")
         return 0
     place = ctl_place.find(args.url, args.key, environ)
-    if args.word == "chat":
-        args.model = args.model or place.model
-    timeout = args.timeout or place.timeout or args.patience
+    gateway = Gateway(
+        place.url,
+        place.key,
+        args.timeout or place.timeout or args.patience,
+        url_from=place.url_from,
+        key_from=place.key_from,
+        file=place.file,
+        model=place.model,
+    )
     command: Command = args.command
-    return command(Gateway(place.url, place.key, timeout, place.url_from, place.key_from, place.file), args)
+    return command(gateway, args)
 
 
 # --- commands
@@ -126,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name, help=says, description=f"{says[0].upper()}{says[1:]}.", allow_abbrev=False
         )
-        sub.set_defaults(command=command, word=name, local=False, patience=PATIENCE)
+        sub.set_defaults(command=command, word=name)
         _add_common(sub)
         return sub
 
@@ -154,6 +160,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_common(sub: argparse.ArgumentParser) -> None:
+    """What every command that asks a gateway takes."""
+    sub.set_defaults(local=False, patience=PATIENCE)
     sub.add_argument("--url", type=_url, help=f"where the gateway is; default GHOSTLLM_URL or {DEFAULT_URL}")
     sub.add_argument(
         "--key",

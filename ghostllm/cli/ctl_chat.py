@@ -64,7 +64,7 @@ def chat(gateway: Gateway, args: argparse.Namespace) -> int:
     text = _asked(args.text)
     if not text and args.json:
         raise Misused("chat --json answers one question: give it as words, or on standard input")
-    model = args.model or _only_model(gateway)
+    model = args.model or gateway.model or _only_model(gateway)
     talk = Talk(model, args.system or "", args.temperature, args.verbose)
     if not text:
         return _in_turns(gateway, talk)

@@ -41,7 +41,7 @@ class Events:
 @dataclass(slots=True, frozen=True, repr=False)
 class Gateway:
     """One running gateway. timeout: seconds for connecting and for each wait on the answer. url_from,
-    key_from: who named them. file: where they could be named for good.
+    key_from: who named them. file: where they could be named for good. model: to talk with, unless told.
     """
 
     url: str
@@ -50,6 +50,7 @@ class Gateway:
     url_from: str = "--url"
     key_from: str = "--key"
     file: str = ""
+    model: str = ""
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         """Whatever it answers, as long as it is JSON. Raises Unanswered."""
@@ -156,7 +157,7 @@ class Gateway:
             headers["authorization"] = f"Bearer {self.key}"
         if data is not None:
             headers["content-type"] = "application/json"
-        elif method != "GET":
+        if method != "GET":
             headers["x-ghostllm-admin"] = "1"
         return headers
 

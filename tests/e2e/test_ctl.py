@@ -20,6 +20,8 @@ from tests.fakes.behaviour import TEXT
 from tests.fakes.fake import ROOT, until
 from tests.fakes.gateway import Gateway
 
+pytestmark = pytest.mark.smoke
+
 WHOLE = "".join(TEXT)
 KEYS = [{"name": "boss", "key": "gk_boss", "manage": True}, {"name": "plain", "key": "gk_plain"}]
 

@@ -15,6 +15,8 @@ from tests.e2e.conftest import Fakes
 from tests.e2e.traffic import backend, model
 from tests.fakes.gateway import Gateway
 
+pytestmark = pytest.mark.smoke
+
 KEY = {"Authorization": "Bearer gk_boss"}
 
 

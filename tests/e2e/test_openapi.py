@@ -21,8 +21,9 @@ KEY = {"Authorization": "Bearer gk_boss"}
 
 
 @pytest.fixture(scope="module")
-def described(started: Fakes) -> Iterator[Gateway]:
+def described(started: Fakes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     settings = {
+        "state": {"file": str(tmp_path_factory.mktemp("openapi") / "state.db")},
         "backends": [backend("primary", started.primary), backend("second", started.second, max_inflight=2)],
         "models": [
             model("m", "primary", "second"),
@@ -60,11 +61,12 @@ def test_every_route_is_described(document: dict[str, Any]) -> None:
     assert bare == []
 
 
-def test_everything_described_is_a_route(document: dict[str, Any]) -> None:
-    told = {
-        (template, method) for one in DESCRIBED for template, ways in one.paths.items() for method in ways
-    }
-    assert told - set(operations(document)) == set()
+def test_a_description_is_of_routes_as_a_whole_or_not_at_all(document: dict[str, Any]) -> None:
+    """Of what this gateway does not have there may be one."""
+    there = set(operations(document))
+    for one in DESCRIBED:
+        told = {(template, method) for template, ways in one.paths.items() for method in ways}
+        assert not told & there or told <= there, told - there
 
 
 def test_names_are_given_once_and_words_are_there(document: dict[str, Any]) -> None:
@@ -92,7 +94,7 @@ def checked(document: dict[str, Any], schema: Any, value: Any) -> None:
 def test_what_is_answered_is_what_is_described(document: dict[str, Any], described: Gateway) -> None:
     """Every page without a name in its path, and one of each with."""
     chat = described.ask("POST", "/v1/chat/completions", CALLS["/v1/chat/completions"], KEY)
-    names = {"id": chat.headers["x-request-id"], "name": "primary", "model": "m"}
+    names = {"id": chat.headers["x-request-id"], "name": "primary", "model": "m", "key": "boss"}
     seen = 0
     for (template, method), told in operations(document).items():
         if method != "GET" or "passed" in told["tags"][0] or "Responses" in told["tags"][0]:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ghostllm
-from ghostllm.admin.openapi import anthropic, ollama, openai, operating, passages, responses
+from ghostllm.admin.openapi import anthropic, managing, ollama, openai, operating, passages, responses
 from ghostllm.admin.openapi.parts import JSON, Description, Operation
 from ghostllm.gateway.routes import Route, Routes
 
 DESCRIBED: tuple[Description, ...] = (
     openai.DESCRIPTION, responses.DESCRIPTION, passages.DESCRIPTION, anthropic.DESCRIPTION,
-    ollama.DESCRIPTION, operating.DESCRIPTION,
+    ollama.DESCRIPTION, operating.DESCRIPTION, *managing.DESCRIPTIONS,
 )  # fmt: skip
 
 ERRORS = {

@@ -302,6 +302,9 @@ class History(Protocol):
 class Operations(Protocol):
     """What the admin API shows of a running gateway, and has it do. Values are JSON."""
 
+    def status(self) -> dict[str, Any]:
+        """The whole: state (ready, not ready, draining), what it is, and counts of what it has and does."""
+
     def backends(self) -> list[dict[str, Any]]:
         """Of each: name, kind, state (up, down, unknown, draining), breaker (closed, open, half-open),
         in_flight, waiting, weight, why (short words), and whatever else is known.

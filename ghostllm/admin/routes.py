@@ -26,6 +26,7 @@ LONGEST_NAME = 200
 def routes(operations: Operations, history: History) -> list[Route]:
     api = AdminApi(operations, history)
     return [
+        Route("admin_status", "/admin/api/status", {"GET": reading(api.status)}),
         Route("admin_requests", "/admin/api/requests", {"GET": reading(api.requests)}),
         Route("admin_request", REQUEST, {"GET": reading(api.request)}, prefix=True),
         Route("admin_backends", "/admin/api/backends", {"GET": reading(api.backends)}),
@@ -42,6 +43,9 @@ class AdminApi:
     def __init__(self, operations: Operations, history: History) -> None:
         self._operations = operations
         self._history = history
+
+    def status(self, exchange: Exchange, responder: Responder) -> None:
+        answer(exchange, responder, self._operations.status())
 
     # --- requests
 

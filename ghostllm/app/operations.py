@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ghostllm.app.fleet_life import FleetLife
+from ghostllm.app.standing import Standing
 from ghostllm.errors import NotFound
 from ghostllm.gateway.generate import Generator
 from ghostllm.observe.log import Logger
@@ -24,6 +25,7 @@ class Operator:
 
     def __init__(self, fleet: FleetLife, generator: Generator, log: Logger) -> None:
         self.prober: Prober | None = None
+        self.standing: Standing | None = None
         self._fleet = fleet
         self._generator = generator
         self._router: Router = generator.router
@@ -50,6 +52,11 @@ class Operator:
             self._log.info("backend is back", backend=name)
 
     # --- ports.Operations
+
+    def status(self) -> dict[str, Any]:
+        if self.standing is None:
+            raise NotFound("this gateway is only starting")
+        return self.standing.told()
 
     def backends(self) -> list[dict[str, Any]]:
         now = time.monotonic()

@@ -15,10 +15,12 @@ import ghostllm
 from ghostllm import observe
 from ghostllm.admin import routes as admin
 from ghostllm.admin import usage as admin_usage
+from ghostllm.admin.openapi import route as openapi
 from ghostllm.app import money
 from ghostllm.app.fleet_life import FleetLife
 from ghostllm.app.gauges import add_routing_gauges
 from ghostllm.app.operations import Operator
+from ghostllm.app.standing import Standing
 from ghostllm.app.state_log import StateLog
 from ghostllm.config.schema import Config
 from ghostllm.errors import ConfigError, GhostError
@@ -27,6 +29,7 @@ from ghostllm.gateway.generate import Generator
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.net import loop
 from ghostllm.net.server import Server
+from ghostllm.observe.rates import Rates
 from ghostllm.policy.keys import KeyRing
 from ghostllm.routing.prober import Prober
 from ghostllm.routing.router import Router
@@ -97,6 +100,7 @@ class App:
                 routes=[
                     *admin.routes(operator, self._seen.recorder),
                     *admin_usage.routes(books.accounts, books.ledger, self._config.usage.currency),
+                    openapi.route(lambda: gateway.routes.all),
                 ],
             ),
         )
@@ -107,6 +111,15 @@ class App:
         self._observe(server)
         add_routing_gauges(self._seen.metrics, self._fleet.upstreams, generator)
         money.add_money_gauges(self._seen.metrics, books, database, self._config.usage.currency)
+        rates = Rates(self._seen.metrics.totals)
+        operator.standing = Standing(
+            fleet=self._fleet,
+            router=self._router,
+            gateway=gateway,
+            server=server,
+            seen=self._seen,
+            rates=rates,
+        )
         try:
             bound = await server.start()
         except OSError as error:
@@ -114,9 +127,11 @@ class App:
             return 1
         for address in bound:
             self._log.info("listening", address=address, version=ghostllm.__version__, loop=loop.NAME)
+        operator.standing.listening = bound
         self._fleet.start(bound)
         self._own(prober.run())
         self._own(books.keep_order())
+        self._own(rates.run())
         await self._stop.wait()
         gateway.draining = True
         self._log.info("draining", connections=server.connections, limit_s=self._config.server.timeouts.drain)

@@ -9,59 +9,74 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from ghostllm import __version__
+from ghostllm.cli import ctl_complete, ctl_place, ctl_usage
 from ghostllm.cli import ctl_show as show
-from ghostllm.cli import ctl_usage
+from ghostllm.cli.ctl_chat import chat
 from ghostllm.cli.ctl_explain import explanation
 from ghostllm.cli.ctl_http import Gateway, Unanswered
+from ghostllm.cli.ctl_place import DEFAULT_URL, Misused
+from ghostllm.cli.ctl_status import status
 
-FAILED, MISUSED = 1, 2
-DEFAULT_URL = "http://127.0.0.1:8080"
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 ADMIN = "/admin/api"
+PATIENCE, CHAT_PATIENCE = 5.0, 300.0
+"""Seconds to wait for an answer, and for the next word of a chat's: a model may have to be loaded for it."""
 
 Command = Callable[[Gateway, argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Runs one command and returns the exit code; SystemExit(2) on wrong usage is argparse's own."""
-    parser = _parser(environ)
+    parser = _parser()
     args = parser.parse_args(argv)
     if args.command is None:
         parser.print_help()
         return 0
-    command: Command = args.command
     try:
-        code = command(Gateway(args.url.rstrip("/"), args.key, args.timeout), args)
+        code = _run(args, environ)
         sys.stdout.flush()
         return code
+    except Misused as error:
+        print(f"ghostctl: {error}", file=sys.stderr)
+        return MISUSED
     except Unanswered as error:
         print(f"ghostctl: {error}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:
         sys.stdout = None
         return FAILED
 
 
+def _run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Raises Unanswered and Misused."""
+    if args.local:
+        print(args.command(args), end="")
+        return 0
+    place = ctl_place.find(args.url, args.key, environ)
+    gateway = Gateway(
+        place.url,
+        place.key,
+        args.timeout or place.timeout or args.patience,
+        url_from=place.url_from,
+        key_from=place.key_from,
+        file=place.file,
+        model=place.model,
+    )
+    command: Command = args.command
+    return command(gateway, args)
+
+
 # --- commands
 
 
-def _status(gateway: Gateway, args: argparse.Namespace) -> int:
-    """Exit code 0 only if the gateway is healthy and ready."""
-    answers = {name: gateway.ask("GET", f"/{name}") for name in ("health", "ready", "version")}
-    fine = answers["health"].status == 200 and answers["ready"].status == 200
-    bodies = {name: {"status": answer.status, "body": answer.value} for name, answer in answers.items()}
-    shown = {"url": gateway.url}
-    for name in ("health", "ready"):
-        word = show.plain(show.mapping(answers[name].value).get("status"))
-        shown[name] = f"{word} ({answers[name].status})"
-    shown |= show.mapping(answers["version"].value)
-    _print(args, {"url": gateway.url, **bodies}, show.pairs(shown))
-    return 0 if fine else FAILED
-
-
 def _models(gateway: Gateway, args: argparse.Namespace) -> int:
+    if args.targets:
+        value, models = gateway.listed(f"{ADMIN}/models", "models")
+        return _print(args, value, show.targets(models))
     value, models = gateway.listed("/v1/models", "data")
     return _print(args, value, show.models(models))
 
@@ -101,12 +116,13 @@ def _print(args: argparse.Namespace, value: Any, lines: Sequence[str]) -> int:
 # --- the command line
 
 
-def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ghostctl",
         description="Ask a running GhostLLM gateway.",
-        epilog="All but status and models use its admin API. Where it has keys, that takes one with "
-        "manage = true. Keys and configuration are still to come.",
+        epilog="All but chat and models use its admin API. Where it has keys, that takes one with "
+        "manage = true. Where it is and which key to send may stand in ~/.config/ghostllm/ctl.toml (url, "
+        "key, timeout, model). Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"ghostctl {__version__}")
     parser.set_defaults(command=None)
@@ -117,11 +133,15 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
             name, help=says, description=f"{says[0].upper()}{says[1:]}.", allow_abbrev=False
         )
         sub.set_defaults(command=command, word=name)
-        _add_common(sub, environ)
+        _add_common(sub)
         return sub
 
-    add("status", _status, "is it alive, is it ready, what is it; exit code 1 if not")
-    add("models", _models, "the models that it serves")
+    sub = add("status", status, "is it alive, is it ready, how does it stand; exit code 1 if not ready")
+    sub.add_argument("--watch", type=_seconds, nargs="?", const=2.0, metavar="SECONDS",
+                     help="again and again, until interrupted; every 2 seconds unless told")  # fmt: skip
+    _add_chat(add("chat", chat, "talk with a model; without words, in turns"))
+    sub = add("models", _models, "the models that it serves")
+    sub.add_argument("--targets", action="store_true", help="and where, by the admin API")
     sub = add("requests", _requests, "the last requests for a model, and those that failed; newest first")
     sub.add_argument("--failed", action="store_true", help="only those that ended in an error")
     sub.add_argument("--model", help="only those that asked for this model")
@@ -136,39 +156,55 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     ):
         add(name, command, says).add_argument("name", metavar="NAME", type=_name, help="a backend")
     ctl_usage.add_to(add)
+    _add_completion(commands, parser)
     return parser
 
 
-def _add_common(sub: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
-    sub.add_argument(
-        "--url",
-        type=_url,
-        default=environ.get("GHOSTLLM_URL") or DEFAULT_URL,
-        help=f"where the gateway is; default GHOSTLLM_URL or {DEFAULT_URL}",
-    )
+def _add_common(sub: argparse.ArgumentParser) -> None:
+    """What every command that asks a gateway takes."""
+    sub.set_defaults(local=False, patience=PATIENCE)
+    sub.add_argument("--url", type=_url, help=f"where the gateway is; default GHOSTLLM_URL or {DEFAULT_URL}")
     sub.add_argument(
         "--key",
         type=_key,
-        default=environ.get("GHOSTLLM_KEY") or "",
         help="a key of the gateway; default GHOSTLLM_KEY, which keeps it out of the process list",
     )
-    sub.add_argument("--timeout", type=_seconds, default=5.0, help="seconds to wait for an answer; default 5")
+    sub.add_argument(
+        "--timeout", type=_seconds, help="seconds to wait for an answer; default 5, in a chat 300"
+    )
     sub.add_argument("--json", action="store_true", help="print the answers as JSON")
 
 
+def _add_chat(sub: argparse.ArgumentParser) -> None:
+    sub.set_defaults(patience=CHAT_PATIENCE)
+    sub.add_argument("text", metavar="TEXT", nargs="*", help="one question; - is standard input")
+    sub.add_argument("--model", help="default GHOSTLLM_MODEL, or the only one there is")
+    sub.add_argument("--system", help="the system prompt")
+    sub.add_argument("--temperature", type=_temperature, help="from 0 to 2")
+    sub.add_argument(
+        "--verbose", action="store_true", help="on standard error: reasoning, who answered, tokens, times"
+    )
+
+
+def _add_completion(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], parser: argparse.ArgumentParser
+) -> None:
+    says = "a script for the shell that completes these commands"
+    sub = commands.add_parser(
+        "completion", help=says, description=f"A{says[1:]}: source <(ghostctl completion bash)."
+    )
+    sub.set_defaults(command=lambda args: ctl_complete.script(args.shell, parser), local=True)
+    sub.add_argument("shell", choices=list(ctl_complete.SHELLS), help="which one")
+
+
 def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        sound = False
-    if not sound or "@" in text or not text.isprintable() or " " in text:
+    if not ctl_place.sound_url(text):
         raise argparse.ArgumentTypeError(f"expected a URL such as {DEFAULT_URL}")
     return text
 
 
 def _key(text: str) -> str:
-    if not re.fullmatch("[!-~]*", text):
+    if not ctl_place.sound_key(text):
         raise argparse.ArgumentTypeError("a key is visible ASCII without spaces")
     return text
 
@@ -183,6 +219,12 @@ def _limit(text: str) -> int:
     if not re.fullmatch("[0-9]{1,4}", text, re.ASCII) or not 1 <= int(text) <= 1000:
         raise argparse.ArgumentTypeError("expected a number from 1 to 1000")
     return int(text)
+
+
+def _temperature(text: str) -> float:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text, re.ASCII) or float(text) > 2:
+        raise argparse.ArgumentTypeError("expected a number from 0 to 2")
+    return float(text)
 
 
 def _seconds(text: str) -> float:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 Told = Mapping[str, Any]
+
+NARROWEST = 4
+"""A column is not cut further than to this."""
 
 BACKENDS = ("name", "kind", "state", "breaker", "in_flight", "waiting", "weight", "why")
 
@@ -42,12 +48,49 @@ def milliseconds(value: Any) -> str:
     )
 
 
+def room() -> int:
+    """Columns of the terminal that is written to; 0: it is none, and lines may be as long as they are."""
+    return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else 0
+
+
 def table(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    """On a terminal it is made to fit: the widest columns are cut."""
+    widths = [max(map(_cells, column)) for column in zip(*rows, strict=True)]
+    columns = room()
+    if columns:
+        _narrow(widths, columns - len(indent) - 2 * (len(widths) - 1))
     return [
-        indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        indent + "  ".join(_filled(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+
+
+def _narrow(widths: list[int], columns: int) -> None:
+    while sum(widths) > columns:
+        widest = max(range(len(widths)), key=widths.__getitem__)
+        if widths[widest] <= NARROWEST:
+            return
+        widths[widest] -= 1
+
+
+def _filled(text: str, width: int) -> str:
+    taken = _cells(text)
+    if taken > width:
+        while text and _cells(text) > width - 1:
+            text = text[:-1]
+        text += "…"
+        taken = _cells(text)
+    return text + " " * (width - taken)
+
+
+def _cells(text: str) -> int:
+    """Columns of a terminal that it takes."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
 
 
 def pairs(told: Told) -> list[str]:
@@ -58,6 +101,18 @@ def models(found: Sequence[Told]) -> list[str]:
     return table(
         [["MODEL", "OWNER"], *([plain(model.get("id")), plain(model.get("owned_by"))] for model in found)]
     )
+
+
+def targets(found: Sequence[Told]) -> list[str]:
+    """Of each model where it is served, as the admin API has it."""
+    rows = [["MODEL", "BALANCE", "BACKEND", "MODEL THERE", "STATE", "WHY"]]
+    for model in found:
+        head = [plain(model.get("name")), plain(model.get("balance"))]
+        for target in objects(model.get("targets")) or [{}]:
+            cells = [plain(target.get(name)) for name in ("backend", "model", "state", "why")]
+            rows.append([*head, *cells])
+            head = ["", ""]
+    return table(rows)
 
 
 def backends(found: Sequence[Told]) -> list[str]:

@@ -24,8 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         child()
         return 0
+    given = sys.argv[1:] if argv is None else list(argv)
+    if given[:1] == ["ctl"]:
+        from ghostllm.cli.ctl import main as ctl  # where the one file is all there is, `ghostctl` is not
+
+        return ctl(given[1:])
     parser = _parser()
-    args = parser.parse_args(argv)
+    args = parser.parse_args(given)
     if args.command is None:
         parser.print_help()
         return 0
@@ -94,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="ghostllm",
         description="An LLM gateway: any LLM client in front, any LLM server behind.",
         epilog="Settings: defaults < file < its profile < GHOSTLLM_SECTION_KEY variables < flags < --set. "
-        "ghostllm.example.toml documents every key.",
+        "ghostllm.example.toml documents every key. `ghostllm ctl …` is ghostctl: it asks a running gateway.",
     )
     parser.add_argument("--version", action="version", version=f"ghostllm {__version__}")
     parser.set_defaults(command=None)

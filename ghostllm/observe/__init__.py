@@ -48,6 +48,10 @@ class Observability:
             lambda: [({}, self._sink.dropped)],
         )
 
+    def lag_max(self) -> float | None:
+        """The largest lag of the loop of late, in seconds; None before the first look."""
+        return next((round(value, 4) for _, value in self._lag.read_worst()), None)
+
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """On the thread of `loop`. The standard library's loggers write here from now on."""
         self._sink.start(loop)

@@ -73,6 +73,11 @@ class Counters:
             found = self._series.setdefault(values, Count())
         return found
 
+    def total(self, label: str, *values: str, other: bool = False) -> int:
+        """The sum of the series whose `label` is one of `values`; other: of all whose is none of them."""
+        at = self.labels.index(label)
+        return sum(count.value for labels, count in self._series.items() if (labels[at] in values) != other)
+
     def text(self, classic: bool) -> Iterable[str]:
         yield from describe(self.name + "_total" if classic else self.name, "counter", self.help,
                             "" if classic else self.unit)  # fmt: skip

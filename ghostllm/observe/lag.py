@@ -27,7 +27,7 @@ class LoopLag:
         self.worst = Readings(
             "ghostllm_event_loop_lag_max_seconds",
             "The largest lag of the last half to whole minute.",
-            self._read_worst,
+            self.read_worst,
             unit="seconds",
         )
         self._histogram = self.family.series(())
@@ -60,6 +60,6 @@ class LoopLag:
             self._previous_max, self._window_max = self._window_max, 0.0
         self._arm()
 
-    def _read_worst(self) -> Iterable[Sample]:
+    def read_worst(self) -> Iterable[Sample]:
         """Two windows, so that two scrapers see the same and neither resets it for the other."""
         return [({}, max(self._window_max, self._previous_max))] if self._looks else []

@@ -146,6 +146,16 @@ class Metrics:
         """Content type and text, for the request's Accept header."""
         return exposition.page(self._families, accept)
 
+    def totals(self) -> dict[str, int]:
+        """Of the requests that asked for a model, since the start."""
+        return {
+            "requests": self._requests.total("model", "", other=True),
+            "failed": self._errors.total("model", "", other=True),
+            "cancelled": self._cancelled.total("model", "", other=True),
+            "prompt_tokens": self._tokens.total("direction", "prompt"),
+            "completion_tokens": self._tokens.total("direction", "completion"),
+        }
+
     def _process_facts(self) -> None:
         build = {"version": ghostllm.__version__, "python": platform.python_version(), "json": jsonx.BACKEND}
         self.add(Readings("ghostllm_build", "What runs here.", lambda: [(build, 1)], kind="info"))

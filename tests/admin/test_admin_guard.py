@@ -8,7 +8,7 @@ from ghostllm.message import Identity
 from ghostllm.policy.keys import EVERYBODY
 from tests.admin.fakes import Client
 
-READS = ["requests", "requests/x", "backends", "backends/one", "models", "splits"]
+READS = ["status", "requests", "requests/x", "backends", "backends/one", "models", "splits"]
 DRAIN = "/admin/api/backends/one/drain"
 DELIBERATE = {b"x-ghostllm-admin": b"1"}
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import threading
 
 
 @contextlib.contextmanager
 def peer(answers):
-    """One connection at a time. answers: path -> bytes, or status and JSON. Yields its URL and the heads."""
+    """One connection at a time. answers: path -> bytes, or status and JSON. Yields its URL, the requests."""
     heads = []
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -26,6 +27,10 @@ def peer(answers):
                     head += data
                 if not head:
                     return
+                length = re.search(rb"\r\ncontent-length: (\d+)", head, re.IGNORECASE)
+                total = head.index(b"\r\n\r\n") + 4 + (int(length[1]) if length else 0)
+                while len(head) < total:
+                    head += connection.recv(65536)
                 heads.append(head.decode())
                 connection.sendall(encoded(answers[head.split()[1].decode()]))
 

@@ -19,7 +19,20 @@ MODELS = {
     "object": "list",
     "data": [{"id": "smol", "owned_by": "gguf"}, {"id": "a\x1b[31m/b", "owned_by": None}],
 }
+WHOLE = {
+    "state": "ready", "version": "9.9", "uptime_s": 93784.5, "started": "2026-01-02T03:04:05.678Z",
+    "listening": ["127.0.0.1:8080"], "config": {"backends": 3, "keys": 1, "state_file": None},
+    "backends": {"total": 3, "up": 2, "down": 1, "unknown": 0, "draining": 0, "breaker_open": 1},
+    "models": {"total": 5, "available": 4},
+    "requests": {"in_flight": 2, "waiting": 7, "requests": 100, "failed": 3, "prompt_tokens": 9},
+    "queues": [{"name": "one", "waiting": 7, "running": 2}],
+    "rates": {"window_s": 60.0, "requests": 12.3456, "failed": None},
+    "process": {"pid": 7, "resident_bytes": 23_600_000, "connections": 3, "descriptors": 20,
+                "loop_lag_max_s": 0.0012},
+}  # fmt: skip
+NO_MANAGER = (403, {"error": {"message": "key 'a' may not use the admin API"}})
 FINE = {
+    "/admin/api/status": NO_MANAGER,
     "/health": (200, {"status": "ok"}),
     "/ready": (200, {"status": "ready"}),
     "/version": (200, {"name": "ghostllm", "version": "9.9"}),
@@ -36,9 +49,42 @@ def test_status(capsys):
         "ready    ready (200)",
         "name     ghostllm",
         "version  9.9",
+        f"more     not told: {url} refuses: key 'a' may not use the admin API (a key may if the gateway's "
+        "configuration gives it `manage = true`)",
     ]
-    assert [head.split()[1] for head in heads] == ["/health", "/ready", "/version"]
+    assert [head.split()[1] for head in heads] == ["/health", "/ready", "/version", "/admin/api/status"]
     assert "authorization" not in "".join(heads)
+
+
+def test_status_as_a_whole(capsys):
+    with peer(FINE | {"/admin/api/status": (200, WHOLE)}) as (url, _):
+        assert main(["status", "--url", url], {}) == 0
+        shown = capsys.readouterr().out.splitlines()
+        assert main(["status", "--url", url, "--json"], {}) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == WHOLE
+    assert shown[5:] == [
+        "state      ready",
+        "up         1 d 2 h, since 2026-01-02T03:04:05.678Z",
+        "listening  127.0.0.1:8080",
+        "backends   3: 2 up, 1 down, 1 with an open breaker",
+        "models     5: 4 available",
+        "requests   2 in flight, 7 waiting; so far 100 requests, 3 failed, 9 prompt tokens",
+        "rates      12.35 requests a second over 60.0 s",
+        "process    pid 7, 23.6 MB, 3 connections, 20 descriptors, loop late by 1.2 ms at most",
+        "config     backends 3, keys 1",
+        "",
+        "QUEUE  WAITING  RUNNING",
+        "one    7        2",
+    ]
+
+
+@pytest.mark.parametrize(
+    "whole", [{"state": 3}, {"uptime_s": "x", "queues": [1]}, {"rates": [], "process": {}}]
+)
+def test_status_whatever_comes(capsys, whole):
+    with peer(FINE | {"/admin/api/status": (200, whole)}) as (url, _):
+        assert main(["status", "--url", url], {}) == 0
+    assert "backends   -" in capsys.readouterr().out
 
 
 def test_status_of_one_that_is_not_ready(capsys):
@@ -67,7 +113,7 @@ def test_models(capsys):
     [
         (
             (401, {"error": {"message": "no"}}),
-            "wants a key, or another one: --key KEY, or the variable GHOSTLLM_KEY",
+            "does not take the key of --key: keys are [[keys]] of the gateway's configuration",
         ),
         ((503, {"error": {"message": "shutting\ndown"}}), "answered 503: shutting down"),
         ((500, []), "answered 500: -"),
@@ -95,10 +141,14 @@ def test_nobody_there(capsys):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert main(["status", "--url", f"http://127.0.0.1:{port}"], {}) == 1
-    assert (
-        f"nothing listens at http://127.0.0.1:{port}: is `ghostllm serve` running there?"
-        in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"ghostctl: nothing listens at http://127.0.0.1:{port} (from --url): is `ghostllm serve` running "
+        "there? --url, GHOSTLLM_URL names another address\n"
     )
+    environ = {"GHOSTLLM_URL": f"http://127.0.0.1:{port}", "HOME": "/nowhere"}
+    assert main(["status"], environ) == 1
+    shown = capsys.readouterr().err
+    assert "(from GHOSTLLM_URL)" in shown and "or `url` in /nowhere/.config/ghostllm/ctl.toml" in shown
 
 
 def test_nobody_answers(capsys):

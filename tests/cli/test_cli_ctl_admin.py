@@ -139,6 +139,22 @@ def test_backends(capsys):
     ]
 
 
+def test_models_with_their_targets(capsys):
+    models = [
+        {"name": "m", "balance": "smart", "targets": [
+            {"backend": "one", "model": "m-8b", "state": "up", "why": ""},
+            {"backend": "two", "model": "m", "state": "down", "why": "away"}]},
+        {"name": "bare", "targets": 3},
+    ]  # fmt: skip
+    assert run({"/admin/api/models": (200, {"models": models})}, "models", "--targets")[0] == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "MODEL  BALANCE  BACKEND  MODEL THERE  STATE  WHY",
+        "m      smart    one      m-8b         up     -",
+        "                two      m            down   away",
+        "bare   -        -        -            -      -",
+    ]
+
+
 @pytest.mark.parametrize("word", ["drain", "undrain", "probe"])
 def test_what_changes_something(capsys, word):
     code, heads = run({f"/admin/api/backends/team%2Fone/{word}": (200, BACKEND)}, word, "team/one")
@@ -152,7 +168,8 @@ def test_what_changes_something(capsys, word):
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (refusal(401, "no"), "wants a key, or another one: --key KEY, or the variable GHOSTLLM_KEY"),
+        (refusal(401, "no"), "does not take the key of --key: keys are [[keys]] of"),
+        (refusal(404, "no such path: /admin/api"), "an older gateway, or one whose admin API listens on"),
         (
             refusal(403, "key 'a' may not"),
             "key 'a' may not (a key may if the gateway's configuration gives it",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -11,7 +12,15 @@ import pytest
 from tests.fakes.fake import Fake
 from tests.fakes.gateway import Gateway, Settings
 
+HERE = Path(__file__).parent
 KINDS = ("vllm", "llamacpp", "transformers", "lmstudio", "ollama", "anthropic")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`-m "smoke or not e2e"`: of these tests few, of the others all."""
+    for item in items:
+        if item.path.parent == HERE:
+            item.add_marker("e2e")
 
 
 FORGIVING: dict[str, Any] = {

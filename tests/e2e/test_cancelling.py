@@ -19,6 +19,8 @@ from tests.fakes.fake import Fake, until
 from tests.fakes.gateway import Gateway
 from tests.fakes.raw import request
 
+pytestmark = pytest.mark.smoke
+
 SOON = 0.5
 
 PHASES: dict[str, tuple[bool, dict[str, Any], bytes]] = {

@@ -15,6 +15,8 @@ from tests.fakes.behaviour import TEXT
 from tests.fakes.gateway import Gateway
 from tests.fakes.raw import ask, chunked, request
 
+pytestmark = pytest.mark.smoke
+
 CHAT = "/v1/chat/completions"
 BODY = b'{"model":"m","messages":[{"role":"user","content":"Hi"}]}'
 SAID = b'"messages":[{"role":"user","content":"Hi"}]'

@@ -12,6 +12,8 @@ from tests.fakes.fake import until
 from tests.fakes.gateway import Gateway
 from tests.fakes.raw import ask
 
+pytestmark = pytest.mark.smoke
+
 ALL, SOME = "sk-all-0123456789abcdef", "sk-some-0123456789abcdef"
 
 

@@ -13,6 +13,8 @@ from tests.fakes.behaviour import TEXT
 from tests.fakes.gateway import Gateway
 from tests.fakes.raw import Answer
 
+pytestmark = pytest.mark.smoke
+
 WHOLE = "".join(TEXT)
 HI = [{"role": "user", "content": "Hi"}]
 

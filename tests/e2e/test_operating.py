@@ -15,6 +15,8 @@ from tests.fakes.fake import until
 from tests.fakes.gateway import Gateway
 from tests.fakes.raw import Raw, request
 
+pytestmark = pytest.mark.smoke
+
 CHAT = "/v1/chat/completions"
 BODY = b'{"model":"m","messages":[{"role":"user","content":"Hi"}]}'
 STREAM = BODY[:-1] + b',"stream":true}'

@@ -12,6 +12,8 @@ from tests.fakes.behaviour import TEXT
 from tests.fakes.gateway import Gateway
 from tests.fakes.raw import Raw, request
 
+pytestmark = pytest.mark.smoke
+
 ODD = (
     b'{ "zzz_unknown" : {"a":[1,2.50,1e3]},\n\t"model":"m", "messages" : [ {"role":"user","content":"\\u00fc'
     b' \xc3\xbc \\ud83d\\ude42","name":"x" } ] , "temperature":0.10,"stream" :false,'

@@ -13,6 +13,8 @@ from tests.fakes.behaviour import TEXT
 from tests.fakes.fake import until
 from tests.fakes.gateway import Gateway
 
+pytestmark = pytest.mark.smoke
+
 TEXT_WHOLE = "".join(TEXT)
 
 

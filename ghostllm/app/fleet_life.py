@@ -4,15 +4,17 @@ models, closed. Part of the composition root: it joins backends, routing and wha
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import functools
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from ghostllm import backends
 from ghostllm.config.schema import BackendConfig, Config
-from ghostllm.errors import UpstreamError
+from ghostllm.errors import ConfigError, UpstreamError
 from ghostllm.net.address import parse_origin
 from ghostllm.net.fetch import fetch
 from ghostllm.net.lookup import leads_here
@@ -28,7 +30,7 @@ from ghostllm.routing.upstream import Upstream
 if TYPE_CHECKING:
     from ghostllm.backends.gguf import GgufRunner
 
-Own = Callable[[Coroutine[Any, Any, None]], None]
+Own = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 """Runs a coroutine as a task that somebody holds, and cancels at the end."""
 
 
@@ -47,6 +49,11 @@ class FleetLife:
         self._changed = changed
         self._runners: dict[Upstream, GgufRunner] = {}
         self._new: list[Upstream] = []  # not asked for their models yet
+        self._made: dict[str, Upstream] = {}  # for a configuration that is about to hold
+        self._bound: Sequence[str] = ()
+        self._told: list[str] | None = None  # the models, as last logged
+        self._sources: dict[str, tuple[object, asyncio.Task[None]]] = {}  # settings and task, by name
+        self._asking: asyncio.Task[None] | None = None  # for models, again and again
         self._fleet = Fleet(self._make, self._close, self._added, self._removed, self._refused)
         self.inventory = Inventory(self._fleet.upstreams, self._rebuild, self._answers)
         self._fleet.apply(CONFIGURED, config.backends)
@@ -64,25 +71,34 @@ class FleetLife:
         """Begins everything that may take its time while requests are already being answered. bound: the
         addresses that the gateway listens on.
         """
-        changed = self._fleet.refuse(lambda url: leads_here(parse_origin(url), bound))
-        sources = discovery.build(
-            self._config,
-            discovery.Means(
-                identify=functools.partial(backends.identify, self._look),
-                find_local=functools.partial(backends.find_local, self._look),
-                ports=backends.PORTS,
-                own=lambda url: leads_here(parse_origin(url), bound),
-                environ=os.environ,
-                seen=self._seen,
-                report=self._source_changed,
-            ),
-        )
-        for source in sources:
-            self._own(discovery.keep_running(source, self.found, self._source_changed))
-        if changed or self._new or not sources:
+        self._bound = bound
+        changed = self._fleet.refuse(self._is_own)
+        self._follow_sources()
+        if changed or self._new or not self._sources:
             self._settle()
-        if self._config.routing.refresh:
-            self._own(self.inventory.run(self._config.routing.refresh))
+        self._ask_again()
+
+    def prepare(self, old: Config, new: Config, undo: ExitStack) -> Callable[[Sequence[str]], None]:
+        """Makes the backends that are new in `new`. Raises ConfigError for those that cannot be made.
+
+        What it returns is called with the addresses that the gateway listens on then: backends that are as
+        they were keep all they have, the others are replaced or go, and so it is with the sources.
+        """
+        made = self._make_new(new, undo)
+
+        def commit(bound: Sequence[str]) -> None:
+            self._config, self._made, self._bound = new, made, bound
+            self._follow_sources()
+            self._fleet.apply(CONFIGURED, new.backends)
+            self._fleet.refuse(self._is_own)
+            if new.server.limits.event_bytes != old.server.limits.event_bytes:
+                self._fleet.renew(lambda config: config.kind != "gguf")
+            self._made = {}
+            self._settle()
+            if new.routing.refresh != old.routing.refresh:
+                self._ask_again()
+
+        return commit
 
     def found(self, source: str, configs: Sequence[BackendConfig]) -> None:
         """The whole list of what `source` knows now."""
@@ -96,12 +112,35 @@ class FleetLife:
 
     # --- making and ending one
 
+    def _make_new(self, new: Config, undo: ExitStack) -> dict[str, Upstream]:
+        made: dict[str, Upstream] = {}
+        problems: list[str] = []
+        for config in new.backends:
+            upstream = self._fleet.upstreams.get(config.name)
+            if upstream is not None and upstream.config == config:
+                continue
+            try:
+                upstream = made[config.name] = self._build(config, new.server.limits.event_bytes)
+            except (OSError, ValueError) as error:
+                problems.append(f"backends.{config.name}: cannot be used: {error}")
+            else:
+                undo.callback(self._runners.pop, upstream, None)
+        if problems:
+            raise ConfigError(problems)
+        return made
+
     def _make(self, config: BackendConfig) -> Upstream:
-        """Raises OSError (SSLError too) for a tls_ca that cannot be used."""
+        """As `_build`, or the one that has been made for this."""
+        upstream = self._made.pop(config.name, None)
+        if upstream is not None and upstream.config == config:
+            return upstream
+        return self._build(config, self._config.server.limits.event_bytes)
+
+    def _build(self, config: BackendConfig, limit: int) -> Upstream:
+        """limit: bytes of an event. Raises OSError (SSLError too) for a tls_ca that cannot be used."""
         tls = None
         if config.url.startswith("https:"):
             tls = client_context(verify=config.tls_verify, ca_file=config.tls_ca)
-        limit = self._config.server.limits.event_bytes
         translator = backends.translator(config, limit)
         if config.kind != "gguf":
             learn = functools.partial(self._learn, config) if config.kind == "auto" else None
@@ -144,7 +183,48 @@ class FleetLife:
         self._rebuild(self.inventory.known)
         self._changed()
         new, self._new = self._new, []
-        self._own(self._welcome(new))
+        models = sorted(self.catalog.models)
+        if new or models != self._told:
+            self._own(self._welcome(new))
+
+    def _is_own(self, url: str) -> bool:
+        """Whether that is an address of this gateway."""
+        return leads_here(parse_origin(url), self._bound)
+
+    def _ask_again(self) -> None:
+        """Asks the backends for their models as often as is configured."""
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
+        if self._config.routing.refresh:
+            self._asking = self._own(self.inventory.run(self._config.routing.refresh))
+
+    def _follow_sources(self) -> None:
+        """Begins the sources that are new or changed, and ends those that are not wanted any more. What a
+        changed one has found holds until it finds something else.
+        """
+        wanted = discovery.sections(self._config)
+        for name, (settings, task) in list(self._sources.items()):
+            if wanted.get(name) != settings:
+                task.cancel()
+                del self._sources[name]
+                if name not in wanted:
+                    self._fleet.drop(name)
+        if wanted.keys() <= self._sources.keys():
+            return
+        means = discovery.Means(
+            identify=functools.partial(backends.identify, self._look),
+            find_local=functools.partial(backends.find_local, self._look),
+            ports=backends.PORTS,
+            own=self._is_own,
+            environ=os.environ,
+            seen=self._seen,
+            report=self._source_changed,
+        )
+        for source in discovery.build(self._config, means):
+            if source.name not in self._sources:
+                work = discovery.keep_running(source, self.found, self._source_changed)
+                self._sources[source.name] = wanted[source.name], self._own(work)
 
     async def _welcome(self, upstreams: Sequence[Upstream]) -> None:
         """Asks new backends for their models, and loads those that are to be loaded at once."""
@@ -153,7 +233,10 @@ class FleetLife:
             if runner is not None and runner.config.start == "start":
                 self._own(self._wake(upstream.name, runner))
         await self.inventory.ask(upstreams)
-        self._log.info("serving", models=sorted(self.catalog.models))
+        models = sorted(self.catalog.models)
+        if models != self._told:
+            self._told = models
+            self._log.info("serving", models=models)
 
     def _rebuild(self, known: Mapping[str, Sequence[ModelInfo]]) -> None:
         self.catalog = build(self._config, self._fleet.backends, known)

@@ -13,10 +13,15 @@ from typing import Any
 
 import ghostllm
 from ghostllm import observe
+from ghostllm.admin import config as admin_config
 from ghostllm.admin import routes as admin
+from ghostllm.app import parts
 from ghostllm.app.fleet_life import FleetLife
 from ghostllm.app.gauges import add_routing_gauges
 from ghostllm.app.operations import Operator
+from ghostllm.app.reload import Reloader
+from ghostllm.app.watch import FileWatch
+from ghostllm.config.inputs import Inputs, Source
 from ghostllm.config.schema import Config
 from ghostllm.gateway.gateway import Gateway, Parts
 from ghostllm.gateway.generate import Generator
@@ -26,7 +31,8 @@ from ghostllm.net.server import Server
 from ghostllm.policy.keys import KeyRing
 from ghostllm.routing.prober import Prober
 from ghostllm.routing.router import Router
-from ghostllm.state import responses
+from ghostllm.state import configurations, responses
+from ghostllm.state.configurations import ConfigurationStore
 from ghostllm.state.database import Database
 from ghostllm.state.responses import ResponseStore
 from ghostllm.state.schema import StateError
@@ -34,21 +40,26 @@ from ghostllm.state.schema import StateError
 GC_THRESHOLD = 20_000
 
 
-def serve(config: Config) -> int:
-    """Runs until SIGTERM or SIGINT; the process's exit status."""
+def serve(config: Config, inputs: Inputs, source: Source) -> int:
+    """Runs until SIGTERM or SIGINT; the process's exit status. inputs, source: what the configuration was
+    made of, and is made of again when it is reloaded.
+    """
     # What has been loaded stays: the collector need not look at it again and again. A request leaves no rings
     # behind, so it may also look less often than after every 700 objects.
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
-    return loop.run(App(config).run())
+    return loop.run(App(config, inputs, source).run())
 
 
 class App:
     """One gateway process."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, inputs: Inputs, source: Source) -> None:
         self._config = config
+        self._inputs = inputs
+        self._source = source
+        self._reloader: Reloader | None = None
         self._seen = observe.build(config.log, keep=config.routing.explain)
         self._log = self._seen.log
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -73,12 +84,15 @@ class App:
         prober = operator.prober = Prober(self._fleet.upstreams, routing.health, operator.probed, chance)
         try:
             database = Database(
-                self._config.state.file or None, [responses.COMPONENT], failed=self._unwritten
+                self._config.state.file or None,
+                [responses.COMPONENT, configurations.COMPONENT],
+                failed=self._unwritten,
             )
         except StateError as error:
             self._log.error("cannot start", reason=str(error))
             return 1
         store = ResponseStore(database, responses.Limits(retention=self._config.state.responses))
+        reloader = await self._make_reloader(database)
         gateway = self._gateway = Gateway(
             self._snapshot(),
             Parts(
@@ -86,7 +100,10 @@ class App:
                 observer=self._seen.observer,
                 metrics=self._seen.metrics.render,
                 store=store,
-                routes=admin.routes(operator, self._seen.recorder),
+                routes=[
+                    *admin.routes(operator, self._seen.recorder),
+                    *admin_config.routes(reloader),
+                ],
             ),
         )
         gateway.ready = lambda: any(
@@ -95,6 +112,16 @@ class App:
         server = Server(gateway, self._config.server, self._crashed)
         self._observe(server)
         add_routing_gauges(self._seen.metrics, self._fleet.upstreams, generator)
+        watch = FileWatch(self._inputs, lambda: reloader.reload_if_new("the file has changed"), self._log)
+        reloader.parts += [
+            parts.simple(self._hold),
+            parts.observability(self._seen),
+            parts.serving(server),
+            parts.routing(generator, prober),
+            parts.fleet(self._fleet, server),
+            parts.responses(store),
+            parts.simple(watch.follow),
+        ]
         try:
             bound = await server.start()
         except OSError as error:
@@ -104,7 +131,12 @@ class App:
             self._log.info("listening", address=address, version=ghostllm.__version__, loop=loop.NAME)
         self._fleet.start(bound)
         self._own(prober.run())
+        self._reloader = reloader
+        watch.follow(None, self._config)
         await self._stop.wait()
+        self._reloader = None
+        watch.stop()
+        await reloader.close()
         gateway.draining = True
         self._log.info("draining", connections=server.connections, limit_s=self._config.server.timeouts.drain)
         await server.close(self._config.server.timeouts.drain)
@@ -118,6 +150,20 @@ class App:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._fleet.close()
+
+    async def _make_reloader(self, database: Database) -> Reloader:
+        store = ConfigurationStore(database)
+        await store.load()
+        reloader = Reloader(self._inputs, self._source, self._config, store, self._log)
+        self._seen.metrics.counter(
+            "ghostllm_config_reloads",
+            "Attempts to apply another configuration, by how they ended.",
+            lambda: [({"outcome": outcome}, times) for outcome, times in reloader.ended.items()],
+        )
+        return reloader
+
+    def _hold(self, old: Config, new: Config) -> None:
+        self._config = new
 
     # --- what the gateway asks of us
 
@@ -168,10 +214,11 @@ class App:
 
     # --- housekeeping
 
-    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+    def _own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -184,10 +231,13 @@ class App:
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             running.add_signal_handler(number, self._stop.set)
-        running.add_signal_handler(
-            signal.SIGHUP,
-            lambda: self._log.warning("SIGHUP ignored: a changed configuration needs a restart"),
-        )
+        running.add_signal_handler(signal.SIGHUP, self._hung_up)
+
+    def _hung_up(self) -> None:
+        if self._reloader is not None:
+            self._reloader.ask("SIGHUP")
+        else:
+            self._log.warning("SIGHUP ignored: the gateway is starting or ending")
 
     def _unwritten(self, reason: str, records: int) -> None:
         """Called from the state's own thread, too: the log takes records from any."""

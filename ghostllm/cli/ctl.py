@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from ghostllm import __version__
 from ghostllm.cli import ctl_show as show
+from ghostllm.cli.ctl_config import add_config
 from ghostllm.cli.ctl_explain import explanation
 from ghostllm.cli.ctl_http import Gateway, Unanswered
 
@@ -105,7 +106,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         prog="ghostctl",
         description="Ask a running GhostLLM gateway.",
         epilog="All but status and models use its admin API. Where it has keys, that takes one with "
-        "manage = true. Keys, usage and configuration are still to come.",
+        "manage = true. Keys and usage are still to come.",
     )
     parser.add_argument("--version", action="version", version=f"ghostctl {__version__}")
     parser.set_defaults(command=None)
@@ -134,6 +135,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         ("probe", _probe, "have the gateway look at a backend now"),
     ):
         add(name, command, says).add_argument("name", metavar="NAME", type=_name, help="a backend")
+    add_config(commands, lambda sub: _add_common(sub, environ))
     return parser
 
 

@@ -67,10 +67,16 @@ class Gateway:
 
         Raises Unanswered.
         """
-        value = self._good(method, "/".join((path, *(quote(word, safe="") for word in words))))
-        if not isinstance(value, dict):
+        path = "/".join((path, *(quote(word, safe="") for word in words)))
+        return self.good(self.ask(method, path), path)
+
+    def good(self, answer: Answer, path: str) -> dict[str, Any]:
+        """The JSON object of a good answer. Raises Unanswered."""
+        if answer.status != 200:
+            raise Unanswered(self._refusal(answer))
+        if not isinstance(answer.value, dict):
             raise self._stranger(path, "object")
-        return value
+        return answer.value
 
     def listed(
         self, path: str, member: str, filters: Mapping[str, str | int | None] | None = None

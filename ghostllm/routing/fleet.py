@@ -71,6 +71,18 @@ class Fleet:
         self._lists[source] = tuple(configs)
         return self._settle()
 
+    def drop(self, source: str) -> bool:
+        """A source is no longer asked. Returns as `apply`."""
+        return self._lists.pop(source, None) is not None and self._settle()
+
+    def renew(self, which: Callable[[BackendConfig], bool]) -> None:
+        """Has those made again that are chosen, although their own configuration is the same."""
+        before = dict(self.upstreams)
+        for name, upstream in before.items():
+            if which(upstream.config):
+                self.upstreams[name] = self._make(upstream.config)
+        self._announce(before, self.upstreams)
+
     def refuse(self, own: Callable[[str], bool]) -> bool:
         """own: whether a URL is the gateway's; such a backend would be a circle. Returns as `apply`."""
         self._own = own

@@ -7,13 +7,16 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import hashlib
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ghostllm import backends
+from ghostllm.app.sources import Own, Sources
 from ghostllm.config.schema import BackendConfig, Config
+from ghostllm.config.shown import Change
 from ghostllm.errors import ConfigError, UpstreamError
 from ghostllm.net.address import parse_origin
 from ghostllm.net.fetch import fetch
@@ -29,9 +32,6 @@ from ghostllm.routing.upstream import Upstream
 
 if TYPE_CHECKING:
     from ghostllm.backends.gguf import GgufRunner
-
-Own = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
-"""Runs a coroutine as a task that somebody holds, and cancels at the end."""
 
 
 class FleetLife:
@@ -51,10 +51,11 @@ class FleetLife:
         self._new: list[Upstream] = []  # not asked for their models yet
         self._made: dict[str, Upstream] = {}  # for a configuration that is about to hold
         self._bound: Sequence[str] = ()
+        self._trusted: dict[str, bytes] = {}  # what the certificate files of the backends held
         self._told: list[str] | None = None  # the models, as last logged
-        self._sources: dict[str, tuple[object, asyncio.Task[None]]] = {}  # settings and task, by name
         self._asking: asyncio.Task[None] | None = None  # for models, again and again
         self._fleet = Fleet(self._make, self._close, self._added, self._removed, self._refused)
+        self._sources = self._make_sources()
         self.inventory = Inventory(self._fleet.upstreams, self._rebuild, self._answers)
         self._fleet.apply(CONFIGURED, config.backends)
         self._rebuild(self.inventory.known)
@@ -73,10 +74,17 @@ class FleetLife:
         """
         self._bound = bound
         changed = self._fleet.refuse(self._is_own)
-        self._follow_sources()
+        self._sources.follow(self._config)
         if changed or self._new or not self._sources:
             self._settle()
         self._ask_again()
+
+    def outside(self, new: Config) -> list[Change]:
+        """What has changed for backends that are as they were: the content of their certificate files."""
+        return [
+            Change(f"backends.{one.name}.tls_ca", "changed", one.tls_ca, f"{one.tls_ca} (another content)")
+            for one in self._outdated(new)
+        ]
 
     def prepare(self, old: Config, new: Config, undo: ExitStack) -> Callable[[Sequence[str]], None]:
         """Makes the backends that are new in `new`. Raises ConfigError for those that cannot be made.
@@ -84,15 +92,14 @@ class FleetLife:
         What it returns is called with the addresses that the gateway listens on then: backends that are as
         they were keep all they have, the others are replaced or go, and so it is with the sources.
         """
-        made = self._make_new(new, undo)
+        made, anew = self._make_new(new, undo)
 
         def commit(bound: Sequence[str]) -> None:
             self._config, self._made, self._bound = new, made, bound
-            self._follow_sources()
+            self._sources.follow(new)
             self._fleet.apply(CONFIGURED, new.backends)
             self._fleet.refuse(self._is_own)
-            if new.server.limits.event_bytes != old.server.limits.event_bytes:
-                self._fleet.renew(lambda config: config.kind != "gguf")
+            self._fleet.renew(anew)
             self._made = {}
             self._settle()
             if new.routing.refresh != old.routing.refresh:
@@ -110,24 +117,56 @@ class FleetLife:
         await self.inventory.close()
         await self._fleet.close()
 
+    def _make_sources(self) -> Sources:
+        means = discovery.Means(
+            identify=functools.partial(backends.identify, self._look),
+            find_local=functools.partial(backends.find_local, self._look),
+            ports=backends.PORTS,
+            own=self._is_own,
+            environ=os.environ,
+            seen=self._seen,
+            report=self._source_changed,
+        )
+        return Sources(means, self._own, self.found, self._fleet.drop)
+
     # --- making and ending one
 
-    def _make_new(self, new: Config, undo: ExitStack) -> dict[str, Upstream]:
+    def _is(self, config: BackendConfig) -> bool:
+        """Whether there is this backend, as it is to be."""
+        upstream = self._fleet.upstreams.get(config.name)
+        return upstream is not None and upstream.config == config
+
+    def _outdated(self, new: Config) -> list[BackendConfig]:
+        return [
+            one
+            for one in new.backends
+            if one.tls_ca and self._is(one) and _content(one.tls_ca) != self._trusted.get(one.name)
+        ]
+
+    def _make_new(self, new: Config, undo: ExitStack) -> tuple[dict[str, Upstream], dict[str, Upstream]]:
+        """The backends that are not there as they are to be, and those that are and have to be made again."""
+        limit = new.server.limits.event_bytes
+        wanted = [config for config in new.backends if not self._is(config)]
+        outdated = self._outdated(new)
+        again = [
+            config
+            for config in self._fleet.backends
+            if config in outdated
+            or (limit != self._config.server.limits.event_bytes and config.kind != "gguf")
+        ]
         made: dict[str, Upstream] = {}
         problems: list[str] = []
-        for config in new.backends:
-            upstream = self._fleet.upstreams.get(config.name)
-            if upstream is not None and upstream.config == config:
-                continue
+        for config in (*again, *wanted):
             try:
-                upstream = made[config.name] = self._build(config, new.server.limits.event_bytes)
+                upstream = made[config.name] = self._build(config, limit)
             except (OSError, ValueError) as error:
                 problems.append(f"backends.{config.name}: cannot be used: {error}")
             else:
                 undo.callback(self._runners.pop, upstream, None)
         if problems:
             raise ConfigError(problems)
-        return made
+        names = {config.name for config in again} - {config.name for config in wanted}
+        return made, {name: made[name] for name in names}
 
     def _make(self, config: BackendConfig) -> Upstream:
         """As `_build`, or the one that has been made for this."""
@@ -199,33 +238,6 @@ class FleetLife:
         if self._config.routing.refresh:
             self._asking = self._own(self.inventory.run(self._config.routing.refresh))
 
-    def _follow_sources(self) -> None:
-        """Begins the sources that are new or changed, and ends those that are not wanted any more. What a
-        changed one has found holds until it finds something else.
-        """
-        wanted = discovery.sections(self._config)
-        for name, (settings, task) in list(self._sources.items()):
-            if wanted.get(name) != settings:
-                task.cancel()
-                del self._sources[name]
-                if name not in wanted:
-                    self._fleet.drop(name)
-        if wanted.keys() <= self._sources.keys():
-            return
-        means = discovery.Means(
-            identify=functools.partial(backends.identify, self._look),
-            find_local=functools.partial(backends.find_local, self._look),
-            ports=backends.PORTS,
-            own=self._is_own,
-            environ=os.environ,
-            seen=self._seen,
-            report=self._source_changed,
-        )
-        for source in discovery.build(self._config, means):
-            if source.name not in self._sources:
-                work = discovery.keep_running(source, self.found, self._source_changed)
-                self._sources[source.name] = wanted[source.name], self._own(work)
-
     async def _welcome(self, upstreams: Sequence[Upstream]) -> None:
         """Asks new backends for their models, and loads those that are to be loaded at once."""
         for upstream in upstreams:
@@ -243,6 +255,8 @@ class FleetLife:
 
     def _added(self, upstream: Upstream) -> None:
         self._new.append(upstream)
+        if upstream.config.tls_ca:
+            self._trusted[upstream.name] = _content(upstream.config.tls_ca)
         if (runner := self._runners.get(upstream)) is not None:
             self.inventory.known[upstream.name] = [ModelInfo(runner.model)]
         if upstream.config not in self._config.backends:
@@ -276,3 +290,12 @@ class FleetLife:
 
     def _child_says(self, name: str, level: str, line: str) -> None:
         self._log.child(level, name, line)
+
+
+def _content(path: str) -> bytes:
+    """By which a file of another content is told; empty where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).digest()
+    except OSError:
+        return b""

@@ -14,6 +14,7 @@ from ghostllm.errors import ConfigError
 from ghostllm.gateway.generate import Generator
 from ghostllm.net.server import Server
 from ghostllm.observe import Observability
+from ghostllm.observe.log import Logger
 from ghostllm.routing.prober import Prober
 from ghostllm.state.responses import ResponseStore
 
@@ -37,16 +38,27 @@ def observability(seen: Observability) -> Part:
     return simple(follow)
 
 
-def serving(server: Server) -> Part:
+def serving(server: Server, log: Logger) -> Part:
     """Listening addresses, limits and time limits towards clients."""
 
     def part(old: Config, new: Config, undo: ExitStack) -> Commit:
         if new.server == old.server:
             return nothing
         try:
-            return server.prepare(new.server, undo)
+            switch = server.prepare(new.server, undo)
         except OSError as error:
             raise ConfigError([f"server.listen: {error.strerror or error}"]) from None
+
+        def commit() -> Coroutine[Any, Any, None]:
+            before = set(server.bound)
+            rest = switch()
+            for address in set(server.bound) - before:
+                log.info("listening", address=address)
+            for address in before - set(server.bound):
+                log.info("no longer listening", address=address)
+            return rest
+
+        return commit
 
     return part
 

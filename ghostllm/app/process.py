@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import random
 import signal
@@ -23,6 +24,7 @@ from ghostllm.app.reload import Reloader
 from ghostllm.app.watch import FileWatch
 from ghostllm.config.inputs import Inputs, Source
 from ghostllm.config.schema import Config
+from ghostllm.errors import GhostError
 from ghostllm.gateway.gateway import Gateway, Parts
 from ghostllm.gateway.generate import Generator
 from ghostllm.gateway.snapshot import Snapshot
@@ -112,16 +114,19 @@ class App:
         server = Server(gateway, self._config.server, self._crashed)
         self._observe(server)
         add_routing_gauges(self._seen.metrics, self._fleet.upstreams, generator)
-        watch = FileWatch(self._inputs, lambda: reloader.reload_if_new("the file has changed"), self._log)
+        watch = FileWatch(
+            self._inputs, lambda: reloader.reload_if_new("the file has changed"), self._log, self._own
+        )
         reloader.parts += [
             parts.simple(self._hold),
             parts.observability(self._seen),
-            parts.serving(server),
+            parts.serving(server, self._log),
             parts.routing(generator, prober),
             parts.fleet(self._fleet, server),
             parts.responses(store),
             parts.simple(watch.follow),
         ]
+        reloader.outside.append(self._fleet.outside)
         try:
             bound = await server.start()
         except OSError as error:
@@ -135,10 +140,10 @@ class App:
         watch.follow(None, self._config)
         await self._stop.wait()
         self._reloader = None
-        watch.stop()
-        await reloader.close()
         gateway.draining = True
         self._log.info("draining", connections=server.connections, limit_s=self._config.server.timeouts.drain)
+        watch.stop()
+        await reloader.close()
         await server.close(self._config.server.timeouts.drain)
         await self._close()
         database.close()
@@ -153,7 +158,8 @@ class App:
 
     async def _make_reloader(self, database: Database) -> Reloader:
         store = ConfigurationStore(database)
-        await store.load()
+        with contextlib.suppress(GhostError):  # the log has it
+            await store.load()
         reloader = Reloader(self._inputs, self._source, self._config, store, self._log)
         self._seen.metrics.counter(
             "ghostllm_config_reloads",

@@ -13,20 +13,23 @@ and does not raise; what has to be waited for (closing, accepting) it returns as
 the order in which they stand in the list. A part for which nothing has changed returns a commit that does
 nothing: a reload is rare, a comparison costs nothing.
 
-Keys that cannot change while the gateway runs stand in `RESTART`: they keep the value they have, and every
-answer says so.
+What has changed without the configuration saying so (the content of a file that it names) is told by a
+function in `reloader.outside`; a reload that finds nothing else to do is then done for that.
+
+Keys that cannot change while the gateway runs stand in `config.fixed`: they keep the value they have, and
+every answer says so.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import ExitStack
 from typing import Any
 
+from ghostllm.config.fixed import pinned
 from ghostllm.config.inputs import Inputs, Source
 from ghostllm.config.schema import Config
 from ghostllm.config.shown import Change, changes, shown
@@ -37,9 +40,10 @@ from ghostllm.state.configurations import Applied, ConfigurationStore
 
 Commit = Callable[[], Coroutine[Any, Any, None] | None]
 Part = Callable[[Config, Config, ExitStack], Commit]
+Outside = Callable[[Config], list[Change]]
 
-RESTART: list[tuple[str, ...]] = [("state", "file")]
-"""Paths of the keys that need a restart."""
+CLOSING = 5.0
+"""Seconds for a reload that is under way when the gateway ends."""
 
 MOST_LOGGED = 50
 """Changes that one log record tells of."""
@@ -55,6 +59,7 @@ class Reloader:
     ) -> None:
         self.config = config
         self.parts: list[Part] = []
+        self.outside: list[Outside] = []
         self.ended: Counter[str] = Counter(applied=0, unchanged=0, refused=0)
         self._inputs = inputs
         self._seen = source  # as read last, sound or not
@@ -88,11 +93,12 @@ class Reloader:
         ]
 
     async def difference(self) -> dict[str, Any]:
-        source, config = await asyncio.to_thread(self._read)
-        config, waiting = pinned(self.config, config)
-        with ExitStack() as undo:
-            self._prepare(config, undo)
-        found = [change.told() for change in changes(self.config, config)]
+        async with self._turn:
+            source, config = await asyncio.to_thread(self._read)
+            config, waiting = pinned(self.config, config)
+            with ExitStack() as undo:
+                self._prepare(config, undo)
+            found = self._changes(config)
         return {"file": source.name or None, "changes": found, "needs_restart": _paths(waiting)}
 
     async def reload(self, how: str) -> dict[str, Any]:
@@ -117,10 +123,12 @@ class Reloader:
             return
 
     async def close(self) -> None:
-        tasks = list(self._under_way)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Lets what is under way come to its end, for a while: whoever asked for it is to be told."""
+        if self._under_way:
+            _, late = await asyncio.wait(self._under_way, timeout=CLOSING)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     # --- the work
 
@@ -183,7 +191,7 @@ class Reloader:
         which is remembered even if it comes to the same. Raises ConfigError.
         """
         config, waiting = pinned(self.config, config)
-        found = [change.told() for change in changes(self.config, config)]
+        found = self._changes(config)
         later: list[Coroutine[Any, Any, None]] = []
         if found:
             with ExitStack() as undo:
@@ -194,7 +202,7 @@ class Reloader:
             self._current = self._put(source, how, previous, found)
         self._tell(how, found, waiting)
         for work in later:
-            await work
+            await self._finish(work)
         told = {**_told(self._current), "applied": bool(found), "changes": found}
         return {**told, "needs_restart": _paths(waiting)}
 
@@ -212,8 +220,29 @@ class Reloader:
         return commits
 
     def _commit(self, commits: Iterable[Commit], config: Config) -> list[Coroutine[Any, Any, None]]:
+        """A mistake of ours in one part must not keep the others from following."""
         self.config = config
-        return [work for commit in commits if (work := commit()) is not None]
+        later = []
+        for commit in commits:
+            try:
+                work = commit()
+            except Exception as error:
+                self._log.exception("a part does not follow the configuration", error)
+            else:
+                later += [work] if work is not None else []
+        return later
+
+    async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self._log.exception("a part does not follow the configuration", error)
+
+    def _changes(self, config: Config) -> list[dict[str, Any]]:
+        found = changes(self.config, config)
+        for look in self.outside:
+            found += look(config)
+        return [change.told() for change in found]
 
     # --- what is told of it
 
@@ -240,22 +269,6 @@ class Reloader:
     def _refused(self, how: str, error: ConfigError) -> None:
         self.ended["refused"] += 1
         self._log.error("configuration not applied", how=how, problems=error.problems)
-
-
-def pinned(old: Config, new: Config) -> tuple[Config, list[Change]]:
-    """`new` with the values of `old` where they cannot change, and the changes that were asked for there."""
-    whole = new
-    for path in RESTART:
-        new = _with(old, new, path)
-    return new, changes(new, whole)
-
-
-def _with(old: Any, new: Any, path: tuple[str, ...]) -> Any:
-    name, *rest = path
-    value, there = getattr(old, name), getattr(new, name)
-    if rest:
-        value = _with(value, there, tuple(rest))
-    return new if value == there else dataclasses.replace(new, **{name: value})
 
 
 def _paths(waiting: Iterable[Change]) -> list[str]:

@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 
+from ghostllm.app.sources import Own
 from ghostllm.config.inputs import Inputs
 from ghostllm.config.schema import Config
 from ghostllm.observe.log import Logger
@@ -24,10 +25,11 @@ Stamp = tuple[int, int, int]
 class FileWatch:
     """changed: called when the file is another one than at the last look, and at first."""
 
-    def __init__(self, inputs: Inputs, changed: Callable[[], Awaitable[None]], log: Logger) -> None:
+    def __init__(self, inputs: Inputs, changed: Callable[[], Awaitable[None]], log: Logger, own: Own) -> None:
         self._inputs = inputs
         self._changed = changed
         self._log = log
+        self._own = own
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -39,7 +41,7 @@ class FileWatch:
             return
         self.stop()
         if new.reload.watch:
-            self._task = asyncio.get_running_loop().create_task(self._run(new.reload.watch))
+            self._task = self._own(self._run(new.reload.watch))
 
     def stop(self) -> None:
         if self._task is not None:

@@ -112,16 +112,19 @@ def _change(change: Told) -> str:
     return f"{line}: {', '.join(rest)}" if rest else line
 
 
-def _section(section: Told, path: tuple[str, ...]) -> list[str]:
+def _section(section: Told, path: tuple[str, ...], *, one_of_many: bool = False) -> list[str]:
     """A table and those in it, as TOML has them, more or less."""
     inner = {name: value for name, value in section.items() if _is_section(value)}
     lines = [f"{plain(name)} = {json.dumps(value)}" for name, value in section.items() if name not in inner]
-    if lines and path:
-        lines.insert(0, f"[{'.'.join(map(plain, path))}]")
+    if (lines or one_of_many) and path:
+        title = f"[{'.'.join(map(plain, path))}]"
+        lines.insert(0, f"[{title}]" if one_of_many else title)
     for name, value in inner.items():
         here = (*path, name)
-        for item in value if isinstance(value, list) else [value]:
-            lines += ["", *_section(item, here)]
+        many = isinstance(value, list)
+        for item in value if many else [value]:
+            inside = _section(item, here, one_of_many=many)
+            lines += ["", *inside] if inside[:1] != [""] else inside
     return lines
 
 

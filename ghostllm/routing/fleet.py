@@ -11,7 +11,7 @@ has it, then the older source. The loser is reported, and comes in when the winn
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from ghostllm.config.schema import BackendConfig
 from ghostllm.net.address import Origin, parse_origin
@@ -75,12 +75,10 @@ class Fleet:
         """A source is no longer asked. Returns as `apply`."""
         return self._lists.pop(source, None) is not None and self._settle()
 
-    def renew(self, which: Callable[[BackendConfig], bool]) -> None:
-        """Has those made again that are chosen, although their own configuration is the same."""
+    def renew(self, fresh: Mapping[str, Upstream]) -> None:
+        """These take the place of those of their names, although the configuration is the same."""
         before = dict(self.upstreams)
-        for name, upstream in before.items():
-            if which(upstream.config):
-                self.upstreams[name] = self._make(upstream.config)
+        self.upstreams.update({name: upstream for name, upstream in fresh.items() if name in before})
         self._announce(before, self.upstreams)
 
     def refuse(self, own: Callable[[str], bool]) -> bool:

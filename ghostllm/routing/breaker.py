@@ -220,6 +220,7 @@ class _Decaying:
 
     def retune(self, half_life: float) -> None:
         self._half_life = half_life
+        self.brief = half_life / 100
 
     def add(self, amount: float, now: float) -> None:
         if now - self.at_time < self.brief:

@@ -27,6 +27,7 @@ class RetryBudget:
         return f"<RetryBudget {self.tokens:.1f}/{self._settings.burst:g}>"
 
     def retune(self, settings: Settings) -> None:
+        self.burst = settings.burst
         self._settings = settings
         self._add(0)
 

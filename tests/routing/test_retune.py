@@ -35,6 +35,32 @@ def test_a_breaker_counts_on():
     assert state.breaker.state is State.OPEN and state.breaker.until == 7.0, "it rests as long as it was told"
 
 
+def inside(thing):
+    """All that an object is made of, down to plain values and settings."""
+    if type(thing).__module__.startswith("ghostllm.routing") and hasattr(thing, "__dict__"):
+        return {name: inside(value) for name, value in vars(thing).items()}
+    return thing
+
+
+def test_nothing_computed_from_the_old_settings_is_left():
+    old = Routing(retry_budget=BudgetSettings(burst=9.0))
+    new = Routing(
+        breaker=Breaker(memory=77.0, failures=2),
+        retry_budget=BudgetSettings(burst=4.0),
+        health=Health(fall=9),
+    )
+    state, fresh = BackendState(CONFIG, old, 0.0), BackendState(CONFIG, new, 0.0)
+    state.retune(new, 0.0)
+    for name in ("breaker", "health", "budget"):
+        left, right = inside(getattr(state, name)), inside(getattr(fresh, name))
+        left.pop("_ordinary", None), right.pop("_ordinary", None)  # a ticket is equal to itself only
+        assert left == right, name
+    assert (
+        state._settings == fresh._settings
+        and state.gate._admission._settings == fresh.gate._admission._settings
+    )
+
+
 def test_health_and_budget():
     state = BackendState(CONFIG, Routing(), 0.0)
     state.health.probed(False, 0.0)

@@ -299,6 +299,30 @@ class History(Protocol):
         """Short rows, the newest first. outcome: as an exchange has it, or "failed"."""
 
 
+class Configurations(Protocol):
+    """The configuration that holds, those before it, and the way to another one. Values are JSON without
+    secrets. how: who asks for it, for the log and the history. A change: path, change (added, removed,
+    changed), before, after.
+    """
+
+    def effective(self) -> dict[str, Any]:
+        """number, file, time, how, and config: every key."""
+
+    def history(self) -> list[dict[str, Any]]:
+        """Of the last ten: number, file, time, how, current, changes. The newest first."""
+
+    async def difference(self) -> dict[str, Any]:
+        """What a reload would do: changes, needs_restart. Raises ConfigError."""
+
+    async def reload(self, how: str) -> dict[str, Any]:
+        """Reads the file again: applied, changes, needs_restart. Raises ConfigError, having changed
+        nothing.
+        """
+
+    async def rollback(self, how: str, to: int | None = None) -> dict[str, Any]:
+        """Goes back to the one before, or to a number of the history. As `reload`; also raises NotFound."""
+
+
 class Operations(Protocol):
     """What the admin API shows of a running gateway, and has it do. Values are JSON."""
 

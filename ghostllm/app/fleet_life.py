@@ -4,15 +4,20 @@ models, closed. Part of the composition root: it joins backends, routing and wha
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import functools
+import hashlib
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from ghostllm import backends
+from ghostllm.app.sources import Own, Sources
 from ghostllm.config.schema import BackendConfig, Config
-from ghostllm.errors import UpstreamError
+from ghostllm.config.shown import Change
+from ghostllm.errors import ConfigError, UpstreamError
 from ghostllm.net.address import parse_origin
 from ghostllm.net.fetch import fetch
 from ghostllm.net.lookup import leads_here
@@ -27,9 +32,6 @@ from ghostllm.routing.upstream import Upstream
 
 if TYPE_CHECKING:
     from ghostllm.backends.gguf import GgufRunner
-
-Own = Callable[[Coroutine[Any, Any, None]], None]
-"""Runs a coroutine as a task that somebody holds, and cancels at the end."""
 
 
 class FleetLife:
@@ -47,7 +49,13 @@ class FleetLife:
         self._changed = changed
         self._runners: dict[Upstream, GgufRunner] = {}
         self._new: list[Upstream] = []  # not asked for their models yet
+        self._made: dict[str, Upstream] = {}  # for a configuration that is about to hold
+        self._bound: Sequence[str] = ()
+        self._trusted: dict[str, bytes] = {}  # what the certificate files of the backends held
+        self._told: list[str] | None = None  # the models, as last logged
+        self._asking: asyncio.Task[None] | None = None  # for models, again and again
         self._fleet = Fleet(self._make, self._close, self._added, self._removed, self._refused)
+        self._sources = self._make_sources()
         self.inventory = Inventory(self._fleet.upstreams, self._rebuild, self._answers)
         self._fleet.apply(CONFIGURED, config.backends)
         self._rebuild(self.inventory.known)
@@ -64,25 +72,40 @@ class FleetLife:
         """Begins everything that may take its time while requests are already being answered. bound: the
         addresses that the gateway listens on.
         """
-        changed = self._fleet.refuse(lambda url: leads_here(parse_origin(url), bound))
-        sources = discovery.build(
-            self._config,
-            discovery.Means(
-                identify=functools.partial(backends.identify, self._look),
-                find_local=functools.partial(backends.find_local, self._look),
-                ports=backends.PORTS,
-                own=lambda url: leads_here(parse_origin(url), bound),
-                environ=os.environ,
-                seen=self._seen,
-                report=self._source_changed,
-            ),
-        )
-        for source in sources:
-            self._own(discovery.keep_running(source, self.found, self._source_changed))
-        if changed or self._new or not sources:
+        self._bound = bound
+        changed = self._fleet.refuse(self._is_own)
+        self._sources.follow(self._config)
+        if changed or self._new or not self._sources:
             self._settle()
-        if self._config.routing.refresh:
-            self._own(self.inventory.run(self._config.routing.refresh))
+        self._ask_again()
+
+    def outside(self, new: Config) -> list[Change]:
+        """What has changed for backends that are as they were: the content of their certificate files."""
+        return [
+            Change(f"backends.{one.name}.tls_ca", "changed", one.tls_ca, f"{one.tls_ca} (another content)")
+            for one in self._outdated(new)
+        ]
+
+    def prepare(self, old: Config, new: Config, undo: ExitStack) -> Callable[[Sequence[str]], None]:
+        """Makes the backends that are new in `new`. Raises ConfigError for those that cannot be made.
+
+        What it returns is called with the addresses that the gateway listens on then: backends that are as
+        they were keep all they have, the others are replaced or go, and so it is with the sources.
+        """
+        made, anew = self._make_new(new, undo)
+
+        def commit(bound: Sequence[str]) -> None:
+            self._config, self._made, self._bound = new, made, bound
+            self._sources.follow(new)
+            self._fleet.apply(CONFIGURED, new.backends)
+            self._fleet.refuse(self._is_own)
+            self._fleet.renew(anew)
+            self._made = {}
+            self._settle()
+            if new.routing.refresh != old.routing.refresh:
+                self._ask_again()
+
+        return commit
 
     def found(self, source: str, configs: Sequence[BackendConfig]) -> None:
         """The whole list of what `source` knows now."""
@@ -94,14 +117,69 @@ class FleetLife:
         await self.inventory.close()
         await self._fleet.close()
 
+    def _make_sources(self) -> Sources:
+        means = discovery.Means(
+            identify=functools.partial(backends.identify, self._look),
+            find_local=functools.partial(backends.find_local, self._look),
+            ports=backends.PORTS,
+            own=self._is_own,
+            environ=os.environ,
+            seen=self._seen,
+            report=self._source_changed,
+        )
+        return Sources(means, self._own, self.found, self._fleet.drop)
+
     # --- making and ending one
 
+    def _is(self, config: BackendConfig) -> bool:
+        """Whether there is this backend, as it is to be."""
+        upstream = self._fleet.upstreams.get(config.name)
+        return upstream is not None and upstream.config == config
+
+    def _outdated(self, new: Config) -> list[BackendConfig]:
+        return [
+            one
+            for one in new.backends
+            if one.tls_ca and self._is(one) and _content(one.tls_ca) != self._trusted.get(one.name)
+        ]
+
+    def _make_new(self, new: Config, undo: ExitStack) -> tuple[dict[str, Upstream], dict[str, Upstream]]:
+        """The backends that are not there as they are to be, and those that are and have to be made again."""
+        limit = new.server.limits.event_bytes
+        wanted = [config for config in new.backends if not self._is(config)]
+        outdated = self._outdated(new)
+        again = [
+            config
+            for config in self._fleet.backends
+            if config in outdated
+            or (limit != self._config.server.limits.event_bytes and config.kind != "gguf")
+        ]
+        made: dict[str, Upstream] = {}
+        problems: list[str] = []
+        for config in (*again, *wanted):
+            try:
+                upstream = made[config.name] = self._build(config, limit)
+            except (OSError, ValueError) as error:
+                problems.append(f"backends.{config.name}: cannot be used: {error}")
+            else:
+                undo.callback(self._runners.pop, upstream, None)
+        if problems:
+            raise ConfigError(problems)
+        names = {config.name for config in again} - {config.name for config in wanted}
+        return made, {name: made[name] for name in names}
+
     def _make(self, config: BackendConfig) -> Upstream:
-        """Raises OSError (SSLError too) for a tls_ca that cannot be used."""
+        """As `_build`, or the one that has been made for this."""
+        upstream = self._made.pop(config.name, None)
+        if upstream is not None and upstream.config == config:
+            return upstream
+        return self._build(config, self._config.server.limits.event_bytes)
+
+    def _build(self, config: BackendConfig, limit: int) -> Upstream:
+        """limit: bytes of an event. Raises OSError (SSLError too) for a tls_ca that cannot be used."""
         tls = None
         if config.url.startswith("https:"):
             tls = client_context(verify=config.tls_verify, ca_file=config.tls_ca)
-        limit = self._config.server.limits.event_bytes
         translator = backends.translator(config, limit)
         if config.kind != "gguf":
             learn = functools.partial(self._learn, config) if config.kind == "auto" else None
@@ -144,7 +222,21 @@ class FleetLife:
         self._rebuild(self.inventory.known)
         self._changed()
         new, self._new = self._new, []
-        self._own(self._welcome(new))
+        models = sorted(self.catalog.models)
+        if new or models != self._told:
+            self._own(self._welcome(new))
+
+    def _is_own(self, url: str) -> bool:
+        """Whether that is an address of this gateway."""
+        return leads_here(parse_origin(url), self._bound)
+
+    def _ask_again(self) -> None:
+        """Asks the backends for their models as often as is configured."""
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
+        if self._config.routing.refresh:
+            self._asking = self._own(self.inventory.run(self._config.routing.refresh))
 
     async def _welcome(self, upstreams: Sequence[Upstream]) -> None:
         """Asks new backends for their models, and loads those that are to be loaded at once."""
@@ -153,13 +245,18 @@ class FleetLife:
             if runner is not None and runner.config.start == "start":
                 self._own(self._wake(upstream.name, runner))
         await self.inventory.ask(upstreams)
-        self._log.info("serving", models=sorted(self.catalog.models))
+        models = sorted(self.catalog.models)
+        if models != self._told:
+            self._told = models
+            self._log.info("serving", models=models)
 
     def _rebuild(self, known: Mapping[str, Sequence[ModelInfo]]) -> None:
         self.catalog = build(self._config, self._fleet.backends, known)
 
     def _added(self, upstream: Upstream) -> None:
         self._new.append(upstream)
+        if upstream.config.tls_ca:
+            self._trusted[upstream.name] = _content(upstream.config.tls_ca)
         if (runner := self._runners.get(upstream)) is not None:
             self.inventory.known[upstream.name] = [ModelInfo(runner.model)]
         if upstream.config not in self._config.backends:
@@ -193,3 +290,12 @@ class FleetLife:
 
     def _child_says(self, name: str, level: str, line: str) -> None:
         self._log.child(level, name, line)
+
+
+def _content(path: str) -> bytes:
+    """By which a file of another content is told; empty where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).digest()
+    except OSError:
+        return b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import random
 import signal
@@ -13,15 +14,19 @@ from typing import Any
 
 import ghostllm
 from ghostllm import observe
+from ghostllm.admin import config as admin_config
 from ghostllm.admin import routes as admin
 from ghostllm.admin import usage as admin_usage
 from ghostllm.admin.openapi import route as openapi
-from ghostllm.app import money
+from ghostllm.app import money, parts
 from ghostllm.app.fleet_life import FleetLife
 from ghostllm.app.gauges import add_routing_gauges
 from ghostllm.app.operations import Operator
+from ghostllm.app.reload import Reloader
 from ghostllm.app.standing import Standing
 from ghostllm.app.state_log import StateLog
+from ghostllm.app.watch import FileWatch
+from ghostllm.config.inputs import Inputs, Source
 from ghostllm.config.schema import Config
 from ghostllm.errors import ConfigError, GhostError
 from ghostllm.gateway.gateway import Gateway, Parts
@@ -33,7 +38,8 @@ from ghostllm.observe.rates import Rates
 from ghostllm.policy.keys import KeyRing
 from ghostllm.routing.prober import Prober
 from ghostllm.routing.router import Router
-from ghostllm.state import ledger, responses
+from ghostllm.state import configurations, ledger, responses
+from ghostllm.state.configurations import ConfigurationStore
 from ghostllm.state.database import Database
 from ghostllm.state.responses import ResponseStore
 from ghostllm.state.schema import StateError
@@ -41,21 +47,26 @@ from ghostllm.state.schema import StateError
 GC_THRESHOLD = 20_000
 
 
-def serve(config: Config) -> int:
-    """Runs until SIGTERM or SIGINT; the process's exit status."""
+def serve(config: Config, inputs: Inputs, source: Source) -> int:
+    """Runs until SIGTERM or SIGINT; the process's exit status. inputs, source: what the configuration was
+    made of, and is made of again when it is reloaded.
+    """
     # What has been loaded stays: the collector need not look at it again and again. A request leaves no rings
     # behind, so it may also look less often than after every 700 objects.
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
-    return loop.run(App(config).run())
+    return loop.run(App(config, inputs, source).run())
 
 
 class App:
     """One gateway process."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, inputs: Inputs, source: Source) -> None:
         self._config = config
+        self._inputs = inputs
+        self._source = source
+        self._reloader: Reloader | None = None
         self._seen = observe.build(config.log, keep=config.routing.explain)
         self._log = self._seen.log
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -77,7 +88,7 @@ class App:
         try:
             database = Database(
                 self._config.state.file or None,
-                [responses.COMPONENT, ledger.COMPONENT],
+                [responses.COMPONENT, ledger.COMPONENT, configurations.COMPONENT],
                 failed=StateLog(self._log),
             )
             books = money.build(self._config, database, self._log)
@@ -90,6 +101,7 @@ class App:
         self._fleet.answered = operator.answered
         prober = operator.prober = Prober(self._fleet.upstreams, routing.health, operator.probed, chance)
         store = ResponseStore(database, responses.Limits(retention=self._config.state.responses))
+        reloader = await self._make_reloader(database)
         gateway = self._gateway = Gateway(
             self._snapshot(),
             Parts(
@@ -101,6 +113,7 @@ class App:
                     *admin.routes(operator, self._seen.recorder),
                     *admin_usage.routes(books.accounts, books.ledger, self._config.usage.currency),
                     openapi.route(lambda: gateway.routes.all),
+                    *admin_config.routes(reloader),
                 ],
             ),
         )
@@ -120,6 +133,20 @@ class App:
             seen=self._seen,
             rates=rates,
         )
+        watch = FileWatch(
+            self._inputs, lambda: reloader.reload_if_new("the file has changed"), self._log, self._own
+        )
+        reloader.parts += [
+            parts.simple(self._hold),
+            parts.simple(lambda old, new: books.adopt(new)),
+            parts.observability(self._seen),
+            parts.serving(server, self._log),
+            parts.routing(generator, prober),
+            parts.fleet(self._fleet, server),
+            parts.responses(store),
+            parts.simple(watch.follow),
+        ]
+        reloader.outside.append(self._fleet.outside)
         try:
             bound = await server.start()
         except OSError as error:
@@ -132,9 +159,14 @@ class App:
         self._own(prober.run())
         self._own(books.keep_order())
         self._own(rates.run())
+        self._reloader = reloader
+        watch.follow(None, self._config)
         await self._stop.wait()
+        self._reloader = None
         gateway.draining = True
         self._log.info("draining", connections=server.connections, limit_s=self._config.server.timeouts.drain)
+        watch.stop()
+        await reloader.close()
         await server.close(self._config.server.timeouts.drain)
         await self._close()
         database.close()
@@ -146,6 +178,21 @@ class App:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._fleet.close()
+
+    async def _make_reloader(self, database: Database) -> Reloader:
+        store = ConfigurationStore(database)
+        with contextlib.suppress(GhostError):  # the log has it
+            await store.load()
+        reloader = Reloader(self._inputs, self._source, self._config, store, self._log)
+        self._seen.metrics.counter(
+            "ghostllm_config_reloads",
+            "Attempts to apply another configuration, by how they ended.",
+            lambda: [({"outcome": outcome}, times) for outcome, times in reloader.ended.items()],
+        )
+        return reloader
+
+    def _hold(self, old: Config, new: Config) -> None:
+        self._config = new
 
     # --- what the gateway asks of us
 
@@ -196,10 +243,11 @@ class App:
 
     # --- housekeeping
 
-    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+    def _own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -212,10 +260,13 @@ class App:
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             running.add_signal_handler(number, self._stop.set)
-        running.add_signal_handler(
-            signal.SIGHUP,
-            lambda: self._log.warning("SIGHUP ignored: a changed configuration needs a restart"),
-        )
+        running.add_signal_handler(signal.SIGHUP, self._hung_up)
+
+    def _hung_up(self) -> None:
+        if self._reloader is not None:
+            self._reloader.ask("SIGHUP")
+        else:
+            self._log.warning("SIGHUP ignored: the gateway is starting or ending")
 
     def _crashed(self, what: str, error: BaseException) -> None:
         self._log.exception(what, error)

@@ -14,6 +14,7 @@ from ghostllm import __version__
 from ghostllm.cli import ctl_complete, ctl_place, ctl_usage
 from ghostllm.cli import ctl_show as show
 from ghostllm.cli.ctl_chat import chat
+from ghostllm.cli.ctl_config import add_config
 from ghostllm.cli.ctl_explain import explanation
 from ghostllm.cli.ctl_http import Gateway, Unanswered
 from ghostllm.cli.ctl_place import DEFAULT_URL, Misused
@@ -156,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         add(name, command, says).add_argument("name", metavar="NAME", type=_name, help="a backend")
     ctl_usage.add_to(add)
+    add_config(commands, _add_common)
     _add_completion(commands, parser)
     return parser
 

@@ -77,10 +77,16 @@ class Gateway:
 
         Raises Unanswered.
         """
-        value = self._good(method, "/".join((path, *(quote(word, safe="") for word in words))), body)
-        if not isinstance(value, dict):
+        path = "/".join((path, *(quote(word, safe="") for word in words)))
+        return self.good(self.ask(method, path, body), path)
+
+    def good(self, answer: Answer, path: str) -> dict[str, Any]:
+        """The JSON object of a good answer. Raises Unanswered."""
+        if not 200 <= answer.status < 300:
+            raise Unanswered(self._refusal(path, answer))
+        if not isinstance(answer.value, dict):
             raise self._stranger(path, "object")
-        return value
+        return answer.value
 
     def listed(
         self, path: str, member: str, filters: Mapping[str, str | int | None] | None = None

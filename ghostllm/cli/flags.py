@@ -9,10 +9,10 @@ from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from ghostllm.config.fields import fields_of
+from ghostllm.config.inputs import Inputs
 from ghostllm.config.kinds import Kind
-from ghostllm.config.load import load
 from ghostllm.config.schema import Config, Log
-from ghostllm.config.sources import find_file, suggestion
+from ghostllm.config.sources import suggestion
 from ghostllm.config.tree import Table, place_at
 from ghostllm.errors import ConfigError
 
@@ -46,7 +46,12 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
 
 def load_from(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> tuple[Config, str | None]:
     """The configuration that the flags ask for, and the file it came from, if any. Raises ConfigError."""
-    path = args.config or find_file(environ)
+    inputs = inputs_of(args, environ)
+    return inputs.build(inputs.read()), inputs.path
+
+
+def inputs_of(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Inputs:
+    """What the flags say a configuration is made of. Raises ConfigError."""
     overrides, problems = [], []
     for text in args.set:
         key, equals, value = text.partition("=")
@@ -57,7 +62,7 @@ def load_from(args: argparse.Namespace, environ: Mapping[str, str] = os.environ)
     tree = flag_tree(args, problems)
     if problems:
         raise ConfigError(problems)
-    return load(path, profile=args.profile, environ=environ, overrides=overrides, flags=tree), path
+    return Inputs(args.config, profile=args.profile, environ=environ, overrides=overrides, flags=tree)
 
 
 def flag_tree(args: argparse.Namespace, problems: list[str]) -> Table:

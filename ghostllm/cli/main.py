@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from ghostllm import __version__
-from ghostllm.cli.flags import add_source_flags, load_from
+from ghostllm.cli.flags import add_source_flags, inputs_of, load_from
 from ghostllm.cli.summary import summary
 from ghostllm.errors import ConfigError
 
@@ -59,11 +59,13 @@ def _hold_standard_descriptors() -> None:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    config, _ = load_from(args)
+    inputs = inputs_of(args)
+    source = inputs.read()
+    config = inputs.build(source)
     from ghostllm.app.process import serve  # late: the other commands need no server
 
     try:
-        return serve(config)
+        return serve(config, inputs, source)
     except OSError as error:
         print(f"ghostllm: {error}", file=sys.stderr)
         return FAILED

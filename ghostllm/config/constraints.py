@@ -56,3 +56,8 @@ class Form:
 @dataclass(slots=True, frozen=True)
 class SecretText:
     """A plain string that, like a Secret, may be `env:NAME` or `file:PATH` and is not to be shown."""
+
+
+@dataclass(slots=True, frozen=True)
+class Hidden:
+    """No secret by itself, but better not shown: what it stands for could be guessed from it."""

@@ -10,7 +10,8 @@ from ghostllm.config.check import check
 from ghostllm.config.schema import Config
 from ghostllm.config.sources import (
     environment_tree,
-    read_file,
+    parse_file,
+    read_text,
     referred_variables,
     set_path,
     take_profile,
@@ -34,13 +35,29 @@ def load(
     that file; None: what GHOSTLLM_PROFILE says. overrides: dotted keys and values as text (`--set`). flags: a
     tree of settings, winning over the file and the environment, and won over by overrides.
     """
-    tree = read_file(path) if path else Table()
+    text = read_text(path) if path else None
+    return load_text(text, path or "", profile=profile, environ=environ, overrides=overrides, flags=flags)
+
+
+def load_text(
+    text: str | None,
+    path: str,
+    *,
+    profile: str | None = None,
+    environ: Mapping[str, str],
+    overrides: Sequence[tuple[str, str]] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> Config:
+    """As `load`, of a file that has been read. text: None for no file. path: what the text is called, and by
+    its suffix what it is.
+    """
+    tree = parse_file(text, path) if text is not None else Table()
     profile = profile or environ.get("GHOSTLLM_PROFILE") or None
-    if profile and not path:
+    if profile and text is None:
         raise ConfigError(
             [f"profile {ascii(profile)} is asked for, but there is no configuration file to hold it"]
         )
-    tree = merged(tree, take_profile(tree, profile, path or ""))
+    tree = merged(tree, take_profile(tree, profile, path))
     try:
         flag_tree = located(flags or {}, {})
     except TooDeep as error:

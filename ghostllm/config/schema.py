@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from ghostllm.config.constraints import Count, Form, Pattern, Range, SecretText
+from ghostllm.config.constraints import Count, Form, Hidden, Pattern, Range, SecretText
 from ghostllm.config.finding import Discovery
 from ghostllm.config.kinds import Balance, Kind, ModelName, Name, Number, Seconds, Secret, Size, Weight
 from ghostllm.config.money import Budget, LimitsConfig, Price, RateLimits, TeamConfig, UsageConfig
@@ -118,6 +118,15 @@ class State:
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
+class Reload:
+    """Reading this configuration again while the gateway runs."""
+
+    watch: Annotated[
+        Seconds, "Look this often, in seconds, whether the file has changed, and apply it; 0 = never."
+    ] = 0.0
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
 class BackendConfig:
     """One LLM server, or one GGUF file that GhostLLM runs itself."""
 
@@ -214,6 +223,7 @@ class KeyConfig:
     hash: Annotated[
         Annotated[str, Pattern("sha256:[0-9a-fA-F]{64}", '"sha256:" and 64 hexadecimal digits')]
         | Literal[""],
+        Hidden(),
         'Its SHA-256 instead: "sha256:<hex>".',
     ] = ""
     models: Annotated[
@@ -240,6 +250,9 @@ class Config:
         default_factory=Discovery
     )
     state: Annotated[State, "What is made at run time and outlives a request."] = field(default_factory=State)
+    reload: Annotated[Reload, "Reading this configuration again while the gateway runs."] = field(
+        default_factory=Reload
+    )
     backends: Annotated[tuple[BackendConfig, ...], "LLM servers and GGUF files behind the gateway."] = ()
     models: Annotated[
         tuple[ModelConfig, ...],

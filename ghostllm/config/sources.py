@@ -36,19 +36,23 @@ def find_file(environ: Mapping[str, str]) -> str | None:
     return next((path for path in usual if os.path.isfile(path)), None)
 
 
-def read_file(path: str) -> Table:
-    """The file's tree, profiles included. TOML, or YAML by its suffix. Raises ConfigError."""
+def read_text(path: str) -> str:
+    """Raises ConfigError."""
     try:
         with open(path, "rb") as file:
-            text = file.read().decode("utf-8-sig")
+            return file.read().decode("utf-8-sig")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigError([f"{path}: cannot be read: {reason}"]) from None
+
+
+def parse_file(text: str, path: str) -> Table:
+    """The tree of a file's text, profiles included. TOML, or YAML by its suffix. Raises ConfigError."""
     return parse_text(text, path, yaml=path.lower().endswith((".yaml", ".yml")))
 
 
 def parse_text(text: str, name: str, *, yaml: bool = False) -> Table:
-    """As read_file. name: what messages call the file."""
+    """As parse_file. name: what messages call the file."""
     places: dict[Path, str] = {}
     if yaml:
         data = parse_yaml(text, name)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ghostllm.api.doors import DOORS
 from ghostllm.api.ids import mint
 from ghostllm.api.splice import edit
+from ghostllm.config.traffic import SplitConfig
 from ghostllm.errors import BodyTooLarge, GhostError, UnsupportedMediaType
 from ghostllm.gateway.attempts import FORWARDED
 from ghostllm.gateway.detached import Unseen
@@ -114,6 +116,12 @@ class Generator:
                     arms = Arms(model.name, split, time.monotonic())
             self.splits[model.name] = arms
             return arms
+
+    def retune(self, splits: Mapping[str, SplitConfig]) -> None:
+        """The configuration has changed. splits: by the models' names. Those that are as they were go on."""
+        for name, arms in list(self.splits.items()):
+            if arms is None or splits.get(name) != arms.config:
+                del self.splits[name]
 
     def split(self, snapshot: Snapshot, arms: Arms, exchange: Exchange) -> str:
         """The model that serves this request; its shadow is sent on its way."""

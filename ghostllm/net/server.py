@@ -8,7 +8,9 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
 
 from ghostllm.config.schema import Server as ServerConfig
 from ghostllm.errors import GhostError, Overloaded
@@ -20,6 +22,9 @@ from ghostllm.wire.h1 import HeadLimits
 
 BACKLOG = 1024
 
+LAST_LOOK = 0.05
+"""Seconds for which an address that is given up goes on accepting."""
+
 
 class Server:
     """Listens as `config.listen` says and hands every request to `application`.
@@ -30,21 +35,24 @@ class Server:
     def __init__(
         self, application: Application, config: ServerConfig, report: Callable[[str, BaseException], None]
     ) -> None:
-        limits = config.limits
         self.application = application
-        self.timeouts = config.timeouts
         self.report = report
+        self.draining = False
+        self.outbox = Outbox(asyncio.get_running_loop())
+        self._connections: set[Connection] = set()
+        self._listeners: dict[str, Listener] = {}  # by the addresses as configured
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+        self._configure(config)
+
+    def _configure(self, config: ServerConfig) -> None:
+        limits = config.limits
+        self.timeouts = config.timeouts
         self.head_limits = HeadLimits(limits.head_bytes, limits.header_count, limits.target_bytes)
         self.body_limit = limits.body_bytes
         self.pipeline_limit = limits.pipeline_bytes
-        self.draining = False
-        self.outbox = Outbox(asyncio.get_running_loop())
         self._listen = config.listen
         self._connection_limit = limits.connections
-        self._connections: set[Connection] = set()
-        self._listeners: list[asyncio.Server] = []
-        self._sweeper: asyncio.TimerHandle | None = None
-        self._empty = asyncio.Event()
         set_limits = [limit for limit in (self.timeouts.header, self.timeouts.idle, self.timeouts.body,
                                           self.timeouts.write) if limit]  # fmt: skip
         self._sweep_interval = min(0.5, max(0.05, min(set_limits, default=1.0) / 4))
@@ -53,40 +61,85 @@ class Server:
     def connections(self) -> int:
         return len(self._connections)
 
+    @property
+    def bound(self) -> list[str]:
+        """The addresses that it listens on, as bound."""
+        return [listener.name for listener in self._listeners.values()]
+
     async def start(self) -> list[str]:
         """Binds every address and returns them as bound (port 0 resolved). Raises OSError naming the address.
 
         An IPv6 loopback that this machine does not have is skipped when an IPv4 address is being listened on
         too.
         """
-        loop = asyncio.get_running_loop()
-        bound: list[str] = []
-        for address in self._listen:
+        with ExitStack() as undo:
+            self._listeners = self._bind(self._listen, undo)
+            undo.pop_all()
+        for listener in self._listeners.values():
+            await self._accept(listener)
+        self._sweeper = asyncio.get_running_loop().call_later(self._sweep_interval, self._sweep)
+        return self.bound
+
+    def prepare(self, config: ServerConfig, undo: ExitStack) -> Callable[[], Coroutine[Any, Any, None]]:
+        """Binds the addresses that are new in `config`; `undo` lets go of them. Raises OSError naming one.
+
+        What it returns is called to go by `config` from then on, and gives the rest of the work: to accept
+        connections at the new addresses, and no more at the old ones. Those that are there live on.
+        """
+        listeners = self._bind(config.listen, undo)
+
+        def commit() -> Coroutine[Any, Any, None]:
+            before, self._listeners = self._listeners, listeners
+            self._configure(config)
+            return self._switch(before, listeners)
+
+        return commit
+
+    def _bind(self, listen: Sequence[str], undo: ExitStack) -> dict[str, Listener]:
+        """The listeners for these addresses: those that are there, and new ones, which accept nothing yet."""
+        listeners: dict[str, Listener] = {}
+        leaving = [one for address, one in self._listeners.items() if address not in listen]
+        for address in listen:
             host, port = split_listen(address)
-            if (
-                port == 0 and bound
-            ):  # `[::1]:0` after `127.0.0.1:0`: the same port on both, as the default has it
-                port = int(bound[0].rpartition(":")[2])
-            try:
-                listener = await loop.create_server(
-                    lambda: Connection(self, loop), sock=_listening_socket(host, port)
-                )
-            except OSError as error:
-                if bound and host == "::1" and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                    continue
-                await self.close(1)
-                raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from None
-            self._listeners.append(listener)
-            bound += [_name(sock.getsockname()) for sock in listener.sockets]
-        self._sweeper = loop.call_later(self._sweep_interval, self._sweep)
-        return bound
+            # `[::1]:0` after `127.0.0.1:0`: the same port on both, as the default has it
+            if port == 0 and listeners:
+                port = int(next(iter(listeners.values())).name.rpartition(":")[2])
+            listener = self._listeners.get(address)
+            if listener is None:
+                try:
+                    with beside([one.socket for one in leaving if one.port == port]) as shared:
+                        listener = Listener(_listening_socket(host, port, shared=shared))
+                except OSError as error:
+                    absent = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+                    if listeners and host == "::1" and absent:
+                        continue
+                    raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from None
+                undo.callback(listener.socket.close)
+            listeners[address] = listener
+        return listeners
+
+    async def _accept(self, listener: Listener) -> None:
+        loop = asyncio.get_running_loop()
+        listener.server = await loop.create_server(
+            lambda: Connection(self, loop), sock=listener.socket, backlog=BACKLOG
+        )
+
+    async def _switch(self, before: dict[str, Listener], after: dict[str, Listener]) -> None:
+        for listener in after.values():
+            if listener.server is None:
+                await self._accept(listener)
+        gone = [listener for address, listener in before.items() if address not in after]
+        if gone:
+            await asyncio.sleep(LAST_LOOK)  # whoever has connected by now is accepted
+        for listener in gone:
+            listener.close()
 
     async def close(self, drain: float) -> None:
         """Stops listening at once, gives exchanges under way `drain` seconds to finish (0: as long as they
         take), then ends what is left.
         """
         self.draining = True
-        for listener in self._listeners:
+        for listener in self._listeners.values():
             listener.close()
         for connection in list(self._connections):
             connection.shut()
@@ -127,7 +180,41 @@ class Server:
             connection.sweep(now)
 
 
-def _listening_socket(host: str, port: int) -> socket.socket:
+class Listener:
+    """One listening socket. name: its address as bound. server: accepts its connections; None: not yet."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.name = _name(sock.getsockname())
+        self.port = int(sock.getsockname()[1])
+        self.server: asyncio.Server | None = None
+
+    def __repr__(self) -> str:
+        return f"<Listener {self.name}>"
+
+    def close(self) -> None:
+        if self.server is not None:
+            self.server.close()
+        else:
+            self.socket.close()
+
+
+@contextlib.contextmanager
+def beside(leaving: Sequence[socket.socket]) -> Iterator[bool]:
+    """Lets a port be bound a second time while those who have it are about to go: 127.0.0.1:8080 becomes
+    :8080 without a moment in which neither listens. True: the new socket has to share the port as well.
+    """
+    leaving = leaving if hasattr(socket, "SO_REUSEPORT") else ()
+    for sock in leaving:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        yield bool(leaving)
+    finally:
+        for sock in leaving:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+
+
+def _listening_socket(host: str, port: int, *, shared: bool) -> socket.socket:
     """One bound socket; an empty host is every interface, IPv4 and IPv6 in one socket where the machine has
     both.
     """
@@ -140,8 +227,12 @@ def _listening_socket(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((host or ("::" if dual else "0.0.0.0"), port))
         sock.listen(BACKLOG)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)  # nobody else is to come beside it
         sock.setblocking(False)
     except OSError:
         sock.close()

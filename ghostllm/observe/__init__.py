@@ -17,7 +17,7 @@ from ghostllm.observe.log import Logger, LoggingHandler, gap_record
 from ghostllm.observe.metrics import Metrics
 from ghostllm.observe.observer import GatewayObserver
 from ghostllm.observe.recorder import Recorder
-from ghostllm.observe.render import json_line, text_line
+from ghostllm.observe.render import Renderer, json_line, text_line
 from ghostllm.observe.sink import LogSink
 
 __all__ = ["Observability", "build"]
@@ -30,9 +30,10 @@ class Observability:
     Before `start` the log writes at once; between `start` and `stop` a thread does.
     """
 
-    def __init__(self, config: Log, fd: int, *, text: bool, colour: bool, keep: int) -> None:
-        render = text_line(colour=colour) if text else json_line
-        self._sink = LogSink(fd, lambda dropped: gap_record(render, dropped))
+    def __init__(self, config: Log, fd: int, *, keep: int) -> None:
+        self._fd = fd
+        render = self._render = renderer(config, fd)
+        self._sink = LogSink(fd, lambda dropped: gap_record(self._render, dropped))
         self.log = Logger(self._sink, render, config.level)
         self.metrics = Metrics()
         access = AccessLog(self._sink, render, config.level) if config.access else None
@@ -52,6 +53,15 @@ class Observability:
         """The largest lag of the loop of late, in seconds; None before the first look."""
         return next((round(value, 4) for _, value in self._lag.read_worst()), None)
 
+    def retune(self, config: Log, keep: int) -> None:
+        """Another configuration, while it runs."""
+        render = self._render = renderer(config, self._fd)
+        self.log.retune(render, config.level)
+        self._handler.retune()
+        self.recorder.resize(keep)
+        access = AccessLog(self._sink, render, config.level) if config.access else None
+        self.observer.use(access, self.recorder if keep else None)
+
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """On the thread of `loop`. The standard library's loggers write here from now on."""
         self._sink.start(loop)
@@ -69,10 +79,15 @@ def build(config: Log, fd: int = 2, *, keep: int = 0) -> Observability:
     """fd: the descriptor to write to; standard error unless told otherwise. keep: requests to be remembered
     after their end.
     """
+    return Observability(config, fd, keep=keep)
+
+
+def renderer(config: Log, fd: int) -> Renderer:
+    """How records look on that descriptor."""
     try:
         terminal = os.isatty(fd)
     except OSError:
         terminal = False
-    text = config.format == "text" or (config.format == "auto" and terminal)
-    colour = terminal and not os.environ.get("NO_COLOR")
-    return Observability(config, fd, text=text, colour=colour, keep=keep)
+    if config.format == "text" or (config.format == "auto" and terminal):
+        return text_line(colour=terminal and not os.environ.get("NO_COLOR"))
+    return json_line

@@ -28,6 +28,11 @@ class Logger:
     def __repr__(self) -> str:
         return f"<Logger {self.level} to {self._sink!r}>"
 
+    def retune(self, render: Renderer, level: str) -> None:
+        self._render = render
+        self.level = level
+        self._least = LEVELS[level]
+
     def enabled(self, level: str) -> bool:
         """Whether such a record would be written: ask before computing costly fields."""
         return LEVELS[level] >= self._least
@@ -90,6 +95,11 @@ class LoggingHandler(logging.Handler):
         self._level_before = root.level
         root.addHandler(self)
         root.setLevel(self.level)
+
+    def retune(self) -> None:
+        """The log's level is another one."""
+        self.setLevel(LEVELS[self._log.level])
+        logging.getLogger().setLevel(self.level)
 
     def remove(self) -> None:
         root = logging.getLogger()

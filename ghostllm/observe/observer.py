@@ -18,6 +18,11 @@ class GatewayObserver:
         self._access = access
         self._recorder = recorder
 
+    def use(self, access: AccessLog | None, recorder: Recorder | None) -> None:
+        """In place of those that it has had."""
+        self._access = access
+        self._recorder = recorder
+
     def opened(self, exchange: Exchange) -> None:
         self._metrics.in_flight += 1
         if self._recorder is not None:

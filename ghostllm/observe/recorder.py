@@ -29,6 +29,13 @@ class Recorder:
     def __repr__(self) -> str:
         return f"<Recorder {len(self._over)} of {self.keep}, {len(self._open)} open>"
 
+    def resize(self, keep: int) -> None:
+        self.keep = keep
+        while len(self._over) > keep:
+            self._over.popitem(last=False)
+        if not keep:
+            self._open.clear()  # their ends will not be told
+
     # --- on the request's path
 
     def opened(self, exchange: Exchange) -> None:

@@ -82,6 +82,10 @@ class Admission:
     def __repr__(self) -> str:
         return f"<Admission running={len(self._running)}/{self._settings.slots} waiting={len(self._waiting)}>"
 
+    def retune(self, settings: Settings) -> None:
+        """Call `next` after it. Those who run and wait stay, also where there is less room now."""
+        self._settings = settings
+
     @property
     def waiting(self) -> int:
         return len(self._waiting)

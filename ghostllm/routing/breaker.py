@@ -88,6 +88,12 @@ class Breaker:
     def __repr__(self) -> str:
         return f"<Breaker {self.state.name.lower()} row={self._row} until={self.until:.1f}>"
 
+    def retune(self, settings: Settings) -> None:
+        """Goes by other settings from now on; what was seen counts."""
+        self._settings = settings
+        self._failed.retune(settings.memory)
+        self._ended.retune(settings.memory)
+
     def allows(self, now: float) -> bool:
         """Whether a request may be planned here; changes nothing."""
         return self.state is State.CLOSED or (self.state is State.OPEN and now >= self.until)
@@ -211,6 +217,10 @@ class _Decaying:
         self.brief = half_life / 100
         self.value = 0.0
         self.at_time = 0.0
+
+    def retune(self, half_life: float) -> None:
+        self._half_life = half_life
+        self.brief = half_life / 100
 
     def add(self, amount: float, now: float) -> None:
         if now - self.at_time < self.brief:

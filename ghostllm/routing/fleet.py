@@ -11,7 +11,7 @@ has it, then the older source. The loser is reported, and comes in when the winn
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from ghostllm.config.schema import BackendConfig
 from ghostllm.net.address import Origin, parse_origin
@@ -70,6 +70,16 @@ class Fleet:
             return False
         self._lists[source] = tuple(configs)
         return self._settle()
+
+    def drop(self, source: str) -> bool:
+        """A source is no longer asked. Returns as `apply`."""
+        return self._lists.pop(source, None) is not None and self._settle()
+
+    def renew(self, fresh: Mapping[str, Upstream]) -> None:
+        """These take the place of those of their names, although the configuration is the same."""
+        before = dict(self.upstreams)
+        self.upstreams.update({name: upstream for name, upstream in fresh.items() if name in before})
+        self._announce(before, self.upstreams)
 
     def refuse(self, own: Callable[[str], bool]) -> bool:
         """own: whether a URL is the gateway's; such a backend would be a circle. Returns as `apply`."""

@@ -63,6 +63,11 @@ class Gate:
         self._admission.release(number, now)
         self._begin(now)
 
+    def retune(self, settings: Settings, now: float) -> None:
+        """There may be more slots now."""
+        self._admission.retune(settings)
+        self._begin(now)
+
     def expire(self, now: float) -> None:
         """Tells those who have waited as long as they may."""
         late = self._admission.expired(now)

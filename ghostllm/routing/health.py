@@ -65,6 +65,9 @@ class Health:
     def __repr__(self) -> str:
         return f"<Health {self.state.name.lower()} row={self._row:+d}>"
 
+    def retune(self, settings: Settings) -> None:
+        self._settings = settings
+
     def probed(self, passed: bool, now: float, *, started: float | None = None) -> bool:
         """started: when the backend's process says that it began (process_start_time_seconds).
 

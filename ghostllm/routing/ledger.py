@@ -71,6 +71,9 @@ class Ledger:
     def __repr__(self) -> str:
         return f"<Ledger {self._backlogs} {self.index!r}>"
 
+    def retune(self, settings: smart.Settings) -> None:
+        self._settings = settings
+
     def resize(self, backend: str, capacity: int) -> None:
         """How many blocks a backend's real cache holds: its tokens x bytes per token / BLOCK."""
         self.backlog(backend)

@@ -64,6 +64,15 @@ class Prober:
     def __repr__(self) -> str:
         return f"<Prober of {len(self._watches)}>"
 
+    def retune(self, settings: traffic.Health) -> None:
+        """Other settings: every backend is looked at anew."""
+        if settings != self._settings:
+            self._settings = settings
+            for watch in self._watches.values():
+                if watch.task is not None:
+                    watch.task.cancel()
+            self._watches.clear()
+
     async def run(self) -> None:
         """Looks at every backend, until cancelled."""
         async with asyncio.TaskGroup() as group:

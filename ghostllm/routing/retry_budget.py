@@ -26,6 +26,11 @@ class RetryBudget:
     def __repr__(self) -> str:
         return f"<RetryBudget {self.tokens:.1f}/{self._settings.burst:g}>"
 
+    def retune(self, settings: Settings) -> None:
+        self.burst = settings.burst
+        self._settings = settings
+        self._add(0)
+
     def first(self, now: float) -> None:
         """A first attempt goes to this backend. It changes nothing while there are `burst` tokens."""
         self._fill(now)

@@ -31,7 +31,7 @@ from ghostllm.routing.plan import RoutePlan
 from ghostllm.routing.prefix import BLOCK, chain, rendered
 from ghostllm.routing.screening import Screened, Standing, refusal, screen
 from ghostllm.routing.smart import Choice
-from ghostllm.routing.state import BackendState, gate_before
+from ghostllm.routing.state import BackendState, gate_before, queue_settings
 from ghostllm.routing.upstream import Upstream
 
 ONLY = "only target"
@@ -107,6 +107,19 @@ class Router:
                 self.ledger.drop(name)
                 if state.gate is not None:
                     state.gate.close()
+
+    def retune(self, routing: Routing, slots: Mapping[str, int], now: float) -> None:
+        """The configuration has changed. slots: of the queues before models, by the models' names."""
+        self._routing = routing
+        self.ledger.retune(smart.Settings(affinity=routing.affinity))
+        for state in self.states.values():
+            state.retune(routing, now)
+        for name, gate in list(self._gates.items()):
+            count = slots.get(name, 0)
+            if gate is not None:
+                gate.retune(queue_settings(count, routing), now)  # without slots all may begin
+            if gate is None or not count:
+                del self._gates[name]
 
     def gate(self, model: Model) -> Gate | None:
         """The queue before a model, over all its targets."""

@@ -52,6 +52,15 @@ class BackendState:
     def __repr__(self) -> str:
         return f"<BackendState {self.name} {self.health!r} {self.breaker!r} {self.gate!r}>"
 
+    def retune(self, routing: Routing, now: float) -> None:
+        """The configuration around it has changed; what is known of it stays."""
+        self._settings = routing.health
+        self.breaker.retune(routing.breaker)
+        self.health.retune(routing.health)
+        self.budget.retune(routing.retry_budget)
+        if self.gate is not None:
+            self.gate.retune(queue_settings(self.config.max_inflight, routing, batch=self.config.swap), now)
+
     @property
     def full(self) -> bool:
         """Whether a request more would have to wait."""
@@ -143,15 +152,16 @@ def gate_before(name: str, slots: int, routing: Routing, *, batch: int = 0) -> G
     """The queue before a backend or a model; None where nothing bounds it."""
     if not slots and not batch:
         return None
+    return Gate(name, queue_settings(slots, routing, batch=batch))
+
+
+def queue_settings(slots: int, routing: Routing, *, batch: int = 0) -> Settings:
     queue = routing.queue
-    return Gate(
-        name,
-        Settings(
-            slots=slots,
-            waiting=queue.waiting,
-            waiting_model=queue.waiting_model,
-            wait=queue.wait,
-            starvation=queue.starvation,
-            batch=batch,
-        ),
+    return Settings(
+        slots=slots,
+        waiting=queue.waiting,
+        waiting_model=queue.waiting_model,
+        wait=queue.wait,
+        starvation=queue.starvation,
+        batch=batch,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ghostllm import jsonx
@@ -139,6 +139,10 @@ class ResponseStore:
 
     def __repr__(self) -> str:
         return f"<ResponseStore recent={len(self._recent)} of {self._recent_bytes} B, {self._database!r}>"
+
+    def retain(self, seconds: float) -> None:
+        """Keeps them so long from now on, those that are there as well."""
+        self._limits = replace(self._limits, retention=seconds)
 
     def put(self, response: dict[str, Any], input_items: Sequence[dict[str, Any]], key: str) -> None:
         """input_items: those of the request itself, each with an id."""

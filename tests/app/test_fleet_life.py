@@ -33,8 +33,9 @@ class Life:
     def post(self, line: bytes) -> None:
         self.records.append(json.loads(line))
 
-    def own(self, work: Any) -> None:
+    def own(self, work: Any) -> asyncio.Task[None]:
         self.tasks.append(asyncio.get_running_loop().create_task(work))
+        return self.tasks[-1]
 
     def changed(self) -> None:
         self.changes += 1

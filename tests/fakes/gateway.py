@@ -56,8 +56,8 @@ class Gateway:
     ) -> None:  # fmt: skip
         server = {"listen": ["127.0.0.1:0"], **settings.get("server", {})}
         self._folder = tempfile.TemporaryDirectory(prefix="ghostllm-test-")
-        path = Path(self._folder.name, "ghostllm.toml")
-        path.write_text(toml({**settings, "server": server}))
+        path = self.path = Path(self._folder.name, "ghostllm.toml")
+        self.configure(settings)
         clean = {name: value for name, value in os.environ.items() if not name.startswith("GHOSTLLM_")}
         clean |= {"PYTHONUNBUFFERED": "1", **(environment or {})}
         if pure or os.environ.get("GHOSTLLM_PURE") == "1":
@@ -77,6 +77,13 @@ class Gateway:
             except BaseException:
                 self.stop()
                 raise
+
+    def configure(self, settings: Settings) -> None:
+        """Writes the file. It is read again when the gateway is told so."""
+        server = {"listen": ["127.0.0.1:0"], **settings.get("server", {})}
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(toml({**settings, "server": server}))
+        fresh.rename(self.path)
 
     def _wait(self, addresses: int) -> None:
         until(lambda: len(self.addresses) >= addresses or self.over, "the gateway listens", 20)

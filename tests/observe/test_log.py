@@ -241,3 +241,17 @@ def test_a_message_that_does_not_fit_its_arguments_is_still_a_record(captured):
     handler.emit(logging.makeLogRecord({"msg": "wrong %d", "args": ("format",), "levelno": logging.CRITICAL}))
     (record,) = captured.records()
     assert (record["event"], record["level"]) == ("wrong %d", "error")
+
+
+def test_another_configuration_while_it_runs(captured):
+    log = captured.log
+    log.debug("one")
+    captured.seen.retune(Log(level="warning", format="text"), 3)
+    assert captured.seen.recorder.keep == 3
+    for level in ("debug", "info", "warning"):
+        getattr(log, level)(f"two, {level}")
+    captured.seen.retune(Log(level="info", format="json"), 0)
+    log.info("three")
+    lines = captured.lines()
+    assert json.loads(lines[0])["event"] == "one" and json.loads(lines[2])["event"] == "three"
+    assert "two, warning" in lines[1] and not lines[1].startswith("{") and len(lines) == 3

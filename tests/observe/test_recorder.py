@@ -328,3 +328,19 @@ def test_keeping_nothing_costs_nothing(tmp_path):
         assert seen.recorder.find("req_1") is not None
         seen.observer.finished(made)
         assert seen.recorder.latest(1)[0]["duration_ms"] == 250.0
+
+
+def test_another_size_while_it_runs():
+    recorder = Recorder(4)
+    waiting = named("waiting")
+    recorder.opened(waiting)
+    for number in range(4):
+        recorder.finished(named(f"r{number}"))
+    recorder.resize(2)
+    assert [row["id"] for row in recorder.latest(10)][1:] == ["r3", "r2"]
+    recorder.resize(0)
+    assert recorder.latest(10) == []
+    recorder.finished(waiting)
+    recorder.resize(3)
+    recorder.finished(named("after"))
+    assert [row["id"] for row in recorder.latest(10)] == ["after"]

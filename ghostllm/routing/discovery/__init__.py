@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ghostllm.config.schema import Config
+from ghostllm.routing.discovery.local import NAME as LOCAL
 from ghostllm.routing.discovery.local import NOTHING, LocalSource
 from ghostllm.routing.discovery.source import Found, Identify, Report, Server, Source
 
@@ -60,6 +61,25 @@ def build(config: Config, means: Means) -> list[Source]:
     if asked.local and not config.backends and not sources:
         sources.append(LocalSource(means.find_local, asked.interval, means.seen, means.report))
     return sources
+
+
+def sections(config: Config) -> dict[str, object]:
+    """Of each source that `build` makes, by its name, the settings that it is made from: it is another source
+    where they differ.
+    """
+    asked = config.discovery
+    found: dict[str, object] = {}
+    if asked.file:
+        found["file"] = asked.file, asked.interval
+    for dns in asked.dns:
+        found[f"dns {dns.name}"] = dns, asked.interval
+    for service in asked.kubernetes:
+        found[f"kubernetes {service.name}"] = service
+    if asked.network:
+        found["network"] = asked.network, asked.ports, asked.addresses, asked.interval, asked.timeout
+    if asked.local and not config.backends and not found:
+        found[LOCAL] = asked.interval
+    return found
 
 
 async def keep_running(source: Source, found: Found, report: Report) -> None:

@@ -20,6 +20,7 @@ from ghostllm.app.operations import Operator
 from ghostllm.config.schema import Config
 from ghostllm.gateway.gateway import Gateway, Parts
 from ghostllm.gateway.generate import Generator
+from ghostllm.gateway.pictures import pictures
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.net import loop
 from ghostllm.net.server import Server
@@ -64,6 +65,7 @@ class App:
     async def _run(self) -> int:
         self._handle_signals()
         self._fleet = FleetLife(self._config, self._log, self._own, self._fleet_changed)
+        self._pictures = pictures(self._config.outbound, self._config.server.limits.body_bytes)
         chance = random.Random()
         routing = self._config.routing
         self._router = Router(routing, self._fleet.upstreams, chance, time.monotonic())
@@ -131,6 +133,7 @@ class App:
             body_bytes=self._config.server.limits.body_bytes,
             answer_bytes=self._config.server.limits.answer_bytes,
             coalesces=any(model.coalesce for model in self._config.models),
+            pictures=self._pictures,
         )
 
     def _fleet_changed(self) -> None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from ghostllm.config.constraints import Count, Form, Pattern, Range, SecretText
 from ghostllm.config.finding import Discovery
 from ghostllm.config.kinds import Balance, Kind, ModelName, Name, Number, Seconds, Secret, Size, Weight
+from ghostllm.config.outbound import Outbound
 from ghostllm.config.traffic import (
     BUILT_IN_TIMEOUTS,
     Capability,
@@ -114,6 +115,7 @@ class State:
     responses: Annotated[
         Seconds, "A response of /v1/responses is kept this long for the next turn, in seconds."
     ] = 2_592_000.0
+    audit: Annotated[Size, "Actions of operators that are remembered; of more, the oldest goes."] = 10_000
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -233,6 +235,9 @@ class Config:
         default_factory=Discovery
     )
     state: Annotated[State, "What is made at run time and outlives a request."] = field(default_factory=State)
+    outbound: Annotated[Outbound, "What is fetched from addresses that somebody else has chosen."] = field(
+        default_factory=Outbound
+    )
     backends: Annotated[tuple[BackendConfig, ...], "LLM servers and GGUF files behind the gateway."] = ()
     models: Annotated[
         tuple[ModelConfig, ...],

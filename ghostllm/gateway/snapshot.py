@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ghostllm.config.resolve import resolved_timeouts
 from ghostllm.config.schema import Config
+from ghostllm.gateway.pictures import Pictures
 from ghostllm.net.client import TimeLimits
 from ghostllm.ports import Authenticator
 from ghostllm.routing.catalog import Catalog, Model
@@ -21,7 +22,7 @@ from ghostllm.routing.upstream import Upstream
 class Snapshot:
     """catalog: gives the newest one. refresh: asks the backends for their models, for a name that nobody
     knows. body_bytes, answer_bytes: the limits of the configuration that every call is held to. coalesces:
-    some model's identical requests share a call.
+    some model's identical requests share a call. pictures: fetches images by URL, None: they are passed on.
     """
 
     config: Config
@@ -32,6 +33,7 @@ class Snapshot:
     body_bytes: int
     answer_bytes: int
     coalesces: bool = False
+    pictures: Pictures | None = None
     _limits: dict[tuple[str, str, bool, bool, bool], TimeLimits] = field(default_factory=dict)
 
     def rescues(self, model: Model) -> bool:

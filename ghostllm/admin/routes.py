@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
-from urllib.parse import parse_qs
 
-from ghostllm import jsonx
 from ghostllm.admin.guard import changing, reading
+from ghostllm.admin.query import LONGEST_NAME, answer, filters, rows_of
 from ghostllm.errors import NotFound, RequestError
-from ghostllm.gateway.operate import JSON
 from ghostllm.gateway.routes import Route, id_behind
 from ghostllm.message import Exchange
 from ghostllm.ports import History, Operations, Responder, Work
@@ -18,8 +15,6 @@ REQUEST = "/admin/api/requests/"
 BACKEND = "/admin/api/backends/"
 OUTCOMES = ("failed", "open", "ok", "error", "broken", "cancelled")
 FILTERS = ("limit", "outcome", "model", "key")
-USUAL_ROWS, MOST_ROWS = 50, 1000
-LONGEST_NAME = 200
 
 
 def routes(operations: Operations, history: History) -> list[Route]:
@@ -45,16 +40,12 @@ class AdminApi:
     # --- requests
 
     def requests(self, exchange: Exchange, responder: Responder) -> None:
-        given = _filters(exchange.request.query)
-        limit, outcome = given.get("limit", str(USUAL_ROWS)), given.get("outcome")
-        if not re.fullmatch("[0-9]{1,4}", limit, re.ASCII) or not 1 <= int(limit) <= MOST_ROWS:
-            raise RequestError(f"limit is a number from 1 to {MOST_ROWS}", param="limit")
+        given = filters(exchange.request.query, FILTERS)
+        limit, outcome = rows_of(given), given.get("outcome")
         if outcome is not None and outcome not in OUTCOMES:
             raise RequestError(f"outcome is one of {', '.join(OUTCOMES)}", param="outcome")
-        rows = self._history.latest(
-            int(limit), outcome=outcome, model=given.get("model"), key=given.get("key")
-        )
-        _answer(exchange, responder, {"requests": rows, "keep": self._history.keep})
+        rows = self._history.latest(limit, outcome=outcome, model=given.get("model"), key=given.get("key"))
+        answer(exchange, responder, {"requests": rows, "keep": self._history.keep})
 
     def request(self, exchange: Exchange, responder: Responder) -> None:
         name = id_behind(REQUEST, exchange.request.path)
@@ -67,15 +58,15 @@ class AdminApi:
                 else "none is, as routing.explain is 0"
             )
             raise NotFound(f"request {name[:LONGEST_NAME]!r} is not kept: {known}")
-        _answer(exchange, responder, found)
+        answer(exchange, responder, found)
 
     # --- backends
 
     def backends(self, exchange: Exchange, responder: Responder) -> None:
-        _answer(exchange, responder, {"backends": self._operations.backends()})
+        answer(exchange, responder, {"backends": self._operations.backends()})
 
     def backend(self, exchange: Exchange, responder: Responder) -> None:
-        _answer(exchange, responder, self._find(id_behind(BACKEND, exchange.request.path)))
+        answer(exchange, responder, self._find(id_behind(BACKEND, exchange.request.path)))
 
     def tell_backend(self, exchange: Exchange, responder: Responder) -> Work | None:
         """`drain` and `undrain` answer with the backend as it is then, `probe` with what was found."""
@@ -87,11 +78,11 @@ class AdminApi:
             raise NotFound(f"no such action: POST {BACKEND}NAME/drain, NAME/undrain or NAME/probe")
         self._find(name)
         self._operations.drain(name, action == "drain")
-        _answer(exchange, responder, self._find(name))
+        answer(exchange, responder, self._find(name))
         return None
 
     async def _probe(self, name: str, exchange: Exchange, responder: Responder) -> None:
-        _answer(exchange, responder, await self._operations.probe(name))
+        answer(exchange, responder, await self._operations.probe(name))
 
     def _find(self, name: str) -> dict[str, Any]:
         backends = self._operations.backends()
@@ -104,27 +95,7 @@ class AdminApi:
     # --- models
 
     def models(self, exchange: Exchange, responder: Responder) -> None:
-        _answer(exchange, responder, {"models": self._operations.models()})
+        answer(exchange, responder, {"models": self._operations.models()})
 
     def splits(self, exchange: Exchange, responder: Responder) -> None:
-        _answer(exchange, responder, {"splits": self._operations.splits()})
-
-
-def _filters(query: str) -> dict[str, str]:
-    """Of each filter the last value. An unknown one is refused: its sender would take all for a selection."""
-    try:
-        given = parse_qs(query, keep_blank_values=True, max_num_fields=100)
-    except ValueError:
-        raise RequestError("the query has too many fields") from None
-    for name in given:
-        if name not in FILTERS:
-            raise RequestError(
-                f"no filter {name[:LONGEST_NAME]!r}; there are: {', '.join(FILTERS)}",
-                param=name[:LONGEST_NAME],
-            )
-    return {name: values[-1] for name, values in given.items()}
-
-
-def _answer(exchange: Exchange, responder: Responder, value: dict[str, Any]) -> None:
-    exchange.outcome = "ok"
-    responder.respond(200, JSON, jsonx.dumps(value))
+        answer(exchange, responder, {"splits": self._operations.splits()})

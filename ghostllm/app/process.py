@@ -13,10 +13,13 @@ from typing import Any
 
 import ghostllm
 from ghostllm import observe
+from ghostllm.admin import audit as admin_audit
 from ghostllm.admin import routes as admin
+from ghostllm.app.audit import Auditor
 from ghostllm.app.fleet_life import FleetLife
 from ghostllm.app.gauges import add_routing_gauges
 from ghostllm.app.operations import Operator
+from ghostllm.config.mask import Mask, secrets_of
 from ghostllm.config.schema import Config
 from ghostllm.gateway.gateway import Gateway, Parts
 from ghostllm.gateway.generate import Generator
@@ -27,7 +30,8 @@ from ghostllm.net.server import Server
 from ghostllm.policy.keys import KeyRing
 from ghostllm.routing.prober import Prober
 from ghostllm.routing.router import Router
-from ghostllm.state import responses
+from ghostllm.state import audit, responses
+from ghostllm.state.audit import AuditTrail
 from ghostllm.state.database import Database
 from ghostllm.state.responses import ResponseStore
 from ghostllm.state.schema import StateError
@@ -59,6 +63,9 @@ class App:
         self._seen.start(asyncio.get_running_loop())
         try:
             return await self._run()
+        except Exception as error:  # told here, where secrets are masked, and not by the interpreter
+            self._crashed("the gateway ended", error)
+            return 1
         finally:
             self._seen.stop()
 
@@ -75,12 +82,15 @@ class App:
         prober = operator.prober = Prober(self._fleet.upstreams, routing.health, operator.probed, chance)
         try:
             database = Database(
-                self._config.state.file or None, [responses.COMPONENT], failed=self._unwritten
+                self._config.state.file or None,
+                [responses.COMPONENT, audit.COMPONENT],
+                failed=self._unwritten,
             )
         except StateError as error:
             self._log.error("cannot start", reason=str(error))
             return 1
         store = ResponseStore(database, responses.Limits(retention=self._config.state.responses))
+        trail = AuditTrail(database, self._config.state.audit)
         gateway = self._gateway = Gateway(
             self._snapshot(),
             Parts(
@@ -88,7 +98,8 @@ class App:
                 observer=self._seen.observer,
                 metrics=self._seen.metrics.render,
                 store=store,
-                routes=admin.routes(operator, self._seen.recorder),
+                routes=[*admin.routes(operator, self._seen.recorder), *admin_audit.routes(trail)],
+                audit=Auditor(self._log, trail).exchange,
             ),
         )
         gateway.ready = lambda: any(
@@ -124,6 +135,8 @@ class App:
     # --- what the gateway asks of us
 
     def _snapshot(self) -> Snapshot:
+        found = (upstream.config for upstream in self._fleet.upstreams.values())
+        mask = self._log.mask = Mask(secrets_of([self._config, *found]))
         return Snapshot(
             self._config,
             self._fleet.upstreams,
@@ -134,6 +147,7 @@ class App:
             answer_bytes=self._config.server.limits.answer_bytes,
             coalesces=any(model.coalesce for model in self._config.models),
             pictures=self._pictures,
+            mask=mask,
         )
 
     def _fleet_changed(self) -> None:

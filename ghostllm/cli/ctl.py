@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ghostllm import __version__
+from ghostllm.cli import ctl_audit
 from ghostllm.cli import ctl_show as show
 from ghostllm.cli.ctl_explain import explanation
 from ghostllm.cli.ctl_http import Gateway, Unanswered
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         parser.print_help()
         return 0
     command: Command = args.command
+    _warn_of_key(sys.argv[1:] if argv is None else argv)
     try:
         code = command(Gateway(args.url.rstrip("/"), args.key, args.timeout), args)
         sys.stdout.flush()
@@ -41,6 +43,12 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     except BrokenPipeError:
         sys.stdout = None
         return FAILED
+
+
+def _warn_of_key(argv: Sequence[str]) -> None:
+    """Whoever looks on: scripts know what they do, and have their output read."""
+    if sys.stderr is not None and sys.stderr.isatty() and any(re.match("--key(=|$)", word) for word in argv):
+        print("ghostctl: --key can be read in the list of processes: GHOSTLLM_KEY cannot", file=sys.stderr)
 
 
 # --- commands
@@ -74,6 +82,10 @@ def _requests(gateway: Gateway, args: argparse.Namespace) -> int:
 def _explain(gateway: Gateway, args: argparse.Namespace) -> int:
     told = gateway.asked(f"{ADMIN}/requests", args.id)
     return _print(args, told, explanation(told))
+
+
+def _audit(gateway: Gateway, args: argparse.Namespace) -> int:
+    return _print(args, *ctl_audit.asked(gateway, args))
 
 
 def _backends(gateway: Gateway, args: argparse.Namespace) -> int:
@@ -127,6 +139,9 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     sub.add_argument("--limit", type=_limit, default=20, help="how many; default 20")
     sub = add("explain", _explain, "what became of one request, and why")
     sub.add_argument("id", metavar="ID", type=_name, help="as x-request-id and the log have it")
+    sub = add("audit", _audit, "what operators did, and what they were refused; newest first")
+    ctl_audit.add_flags(sub)
+    sub.add_argument("--limit", type=_limit, default=20, help="how many; default 20")
     add("backends", _backends, "the backends and how they stand")
     for name, command, says in (
         ("drain", _drain, "no new requests for a backend; those under way go on"),

@@ -13,8 +13,7 @@ from ghostllm.api.responses.door import ResponsesCall
 from ghostllm.config.outbound import Outbound
 from ghostllm.errors import BodyTooLarge, GhostError, RequestError, UnsupportedValue
 from ghostllm.message import Call
-from ghostllm.net.guarded import Bounds, GuardedClient
-from ghostllm.net.reach import Reach
+from ghostllm.net.guarded import GuardedClient, guarded_client
 
 AT_ONCE = 16  # fetches of the whole gateway under way; further ones wait
 ACCEPT = b"image/png, image/jpeg, image/webp, image/gif"
@@ -110,20 +109,7 @@ def pictures(config: Outbound, most: int) -> Pictures | None:
     """
     if config.images == "pass":
         return None
-    return Pictures(config, most, guarded(config, config.image_bytes))
-
-
-def guarded(config: Outbound, most: int, also: tuple[str, ...] = ()) -> GuardedClient:
-    """most: bytes of one answer. also: hosts that the configuration names elsewhere, and so may be anywhere.
-    Raises OSError.
-    """
-    tls = None
-    if config.tls_ca:
-        from ghostllm.net.tls import client_context
-
-        tls = client_context(ca_file=config.tls_ca)
-    bounds = Bounds(seconds=config.seconds, bytes=most, redirects=config.redirects)
-    return GuardedClient(Reach((*config.allow, *also)), bounds, tls=tls)
+    return Pictures(config, most, guarded_client(config, config.image_bytes))
 
 
 def _links_of(call: Call) -> list[Link]:

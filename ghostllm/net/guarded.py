@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from ghostllm.config.outbound import Outbound
 from ghostllm.errors import AddressRefused, FetchFailed, GhostError, UpstreamConnectError
 from ghostllm.message import Pairs, UpstreamRequest
 from ghostllm.net.client import Client
 from ghostllm.net.fetch import Fetched, fetch_by
 from ghostllm.net.lookup import addresses
 from ghostllm.net.reach import Place, Reach, next_place, place_of
+from ghostllm.net.tls import client_context
 from ghostllm.wire.encoding import decode_body
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -124,8 +126,6 @@ class GuardedClient:
 
     def _context(self, place: Place) -> ssl.SSLContext | None:
         if place.tls and self._tls is None:
-            from ghostllm.net.tls import client_context
-
             self._tls = client_context()
         return self._tls if place.tls else None
 
@@ -139,6 +139,15 @@ class GuardedClient:
             except GhostError as error:
                 raise FetchFailed(f"{place}: {error.message}") from None
         return answer
+
+
+def guarded_client(config: Outbound, most: int, also: Sequence[str] = ()) -> GuardedClient:
+    """most: bytes of one answer. also: hosts that the configuration names elsewhere, which may be anywhere.
+    Raises OSError (SSLError too) for a tls_ca that cannot be used.
+    """
+    tls = client_context(ca_file=config.tls_ca) if config.tls_ca else None
+    bounds = Bounds(seconds=config.seconds, bytes=most, redirects=config.redirects)
+    return GuardedClient(Reach(config.allow, also), bounds, tls=tls)
 
 
 def _told(place: Place, error: GhostError) -> str:

@@ -160,12 +160,13 @@ def closed(address: str) -> str:
 
 class Reach:
     """What may be reached beside the open internet. allow: networks (`10.1.0.0/16`, `::1/128`), and names of
-    hosts that may be at any address (`images.lan`, `*.lan` for all below it).
+    hosts that may be at any address (`images.lan`, `*.lan` for all below it). named: hosts as they stand in
+    URLs, addresses among them, which open no other name that leads there.
     """
 
-    def __init__(self, allow: Sequence[str] = ()) -> None:
+    def __init__(self, allow: Sequence[str] = (), named: Sequence[str] = ()) -> None:
         self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
-        self._hosts: set[str] = set()
+        self._hosts = {_host(f"[{name}]" if ":" in name else name, name) for name in named}
         self._below: list[str] = []
         for one in allow:
             try:

@@ -80,6 +80,13 @@ def test_a_name_may_be_anywhere_and_others_not():
         assert reach.refusal(other, "10.0.0.1"), other
 
 
+def test_an_address_that_is_named_opens_itself_and_no_name_for_it():
+    reach = Reach(named=["127.0.0.1", "Keys.LAN.", "FD00::0:1"])
+    for host, address in (("127.0.0.1", "127.0.0.1"), ("keys.lan", "10.0.0.1"), ("fd00::1", "fd00::1")):
+        assert reach.refusal(host, address) == ""
+    assert reach.refusal("localhost", "127.0.0.1") and reach.refusal("127.0.0.2", "127.0.0.2")
+
+
 # --- spellings
 
 SPELLINGS = (

@@ -91,6 +91,7 @@ class App:
             return 1
         store = ResponseStore(database, responses.Limits(retention=self._config.state.responses))
         trail = AuditTrail(database, self._config.state.audit)
+        auditor = Auditor(self._log, trail)
         gateway = self._gateway = Gateway(
             self._snapshot(),
             Parts(
@@ -99,7 +100,7 @@ class App:
                 metrics=self._seen.metrics.render,
                 store=store,
                 routes=[*admin.routes(operator, self._seen.recorder), *admin_audit.routes(trail)],
-                audit=Auditor(self._log, trail).exchange,
+                audit=auditor.exchange,
             ),
         )
         gateway.ready = lambda: any(

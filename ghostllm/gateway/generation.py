@@ -179,12 +179,7 @@ class Generation(Attempts):
         if isinstance(error, UnsupportedParameter) and error.param == "n" and self._call.fields.get("n"):
             self._fan_out()
             return
-        pictures = self._snapshot.pictures
-        if isinstance(error, BytesWanted) and pictures is not None and self._broken is None:
-            self._failover = None
-            self._exchange.attempts.pop()  # nothing was sent
-            self._release_slot(time.monotonic())
-            self._wait(self._with_pictures(pictures))
+        if isinstance(error, BytesWanted) and self._fetch_pictures(error):
             return
         model = self._fallback(error) if self._exchange.committed is None else None
         if model is None:
@@ -196,6 +191,18 @@ class Generation(Attempts):
             self._plan(model)
         except GhostError as fault:
             self._end_with(fault)
+
+    def _fetch_pictures(self, error: BytesWanted) -> bool:
+        """Whether all begins again with the bytes of the images."""
+        pictures = self._snapshot.pictures
+        if pictures is None or self._broken is not None or not pictures.helps(self._call):
+            return False
+        self._failover = None
+        attempts = self._exchange.attempts
+        attempts[:] = [attempt for attempt in attempts if attempt.outcome != error.code]  # never sent
+        self._release_slot(time.monotonic())
+        self._wait(self._with_pictures(pictures))
+        return True
 
     def _fallback(self, error: GhostError) -> Model | None:
         """The model that the configuration names for such an error, if its turn has not been yet."""

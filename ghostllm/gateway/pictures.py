@@ -49,6 +49,10 @@ class Pictures:
                 raise UnsupportedValue(f"{what} by URL are not taken here: send the data", param=link.param)
         return bool(found)
 
+    def helps(self, call: Call) -> bool:
+        """Whether there are images to be fetched: once they have been, there are none."""
+        return any(link.kind == IMAGE for link in _links_of(call))
+
     async def inline(self, call: Call) -> None:
         """Puts the bytes in the place of the URLs, in the call's fields and its body. Raises GhostError for
         the client.

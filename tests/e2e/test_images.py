@@ -201,6 +201,12 @@ def test_addresses_outside_the_allow_list_are_refused(fetching, calls, url):
     assert calls.calls == [] and "pw" not in answer.error["message"]
 
 
+def test_a_data_url_that_nobody_reads_is_not_fetched_again_and_again(fetching, images, calls):
+    answer = look(fetching, f"DATA:image/png;base64,{SHOWN}")
+    assert answer.status == 400 and answer.error["code"] == "unsupported_value"
+    assert images.asked == [] and calls.calls == []
+
+
 def test_this_machine_is_out_of_reach_by_default(fakes, images):
     with running(fakes, images="fetch", allow=[]) as gateway:
         answer = look(gateway, f"{images.url}/a.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import sqlite3
 import stat
 import subprocess
@@ -191,6 +192,38 @@ def test_a_key_in_the_list_of_processes_is_warned_of(key: str, warned: bool) -> 
         until(lambda: gateway.addresses, "it listens")
         assert ("list of processes" in gateway.log) is warned
         clean(gateway.log, "the log")
+
+
+def test_ghostctl_warns_whoever_looks_on() -> None:
+    told, terminal = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", CTL, "status", "--url", "http://127.0.0.1:1", "--key", CLIENT],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=terminal, timeout=30,
+    )  # fmt: skip
+    os.close(terminal)
+    said = os.read(told, 4096)
+    os.close(told)
+    assert done.returncode == 1 and b"GHOSTLLM_KEY" in said
+    clean(said, "its words")
+
+
+def test_the_keys_of_backends_that_were_found_are_masked_too(tmp_path: Path) -> None:
+    path = tmp_path / "backends.toml"
+    with Fake("openai", "m") as fake:
+        path.write_text(
+            toml({"backends": [{"name": "f", "kind": "openai", "url": fake.url, "api_key": BACKEND}]})
+        )
+        with Gateway({"discovery": {"file": str(path)}, "routing": {"attempts": 1}}) as gateway:
+            until(lambda: gateway.chat("m").status == 200, "it is served")
+            fake.reset()
+            fake.script({"status": 400, "message": ECHO})
+            answer = gateway.chat("m")
+            assert answer.status == 400 and answer.error["message"].startswith(
+                "Incorrect API key provided: ***"
+            )
+            assert fake.call().headers["authorization"] == f"Bearer {BACKEND}"
+            gateway.record(answer.headers["x-request-id"])
+            assert BACKEND not in gateway.log
 
 
 def check(path: Path) -> subprocess.CompletedProcess[bytes]:

@@ -102,8 +102,25 @@ class UnsupportedValue(RequestError):
     code = "unsupported_value"
 
 
+class BytesWanted(UnsupportedValue):
+    """The backend takes images as bytes only, and the request has one by URL."""
+
+
+class AddressRefused(RequestError):
+    """Somebody else's choice of an address that nothing is fetched from."""
+
+    code = "address_refused"
+
+
 class ContextLengthExceeded(RequestError):
     code = "context_length_exceeded"
+
+
+class FetchFailed(GhostError):
+    """Something that is not a backend's could not be fetched."""
+
+    status = 502
+    code = "fetch_failed"
 
 
 class NotImplementedHere(GhostError):

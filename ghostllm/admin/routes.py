@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from typing import Any
-from urllib.parse import parse_qs
 
-from ghostllm import jsonx
 from ghostllm.admin.guard import changing, reading
+from ghostllm.admin.query import LONGEST_NAME, answer, filters, rows_of
 from ghostllm.errors import NotFound, RequestError
-from ghostllm.gateway.operate import JSON
 from ghostllm.gateway.routes import Route, id_behind
 from ghostllm.message import Exchange
 from ghostllm.ports import History, Operations, Responder, Work
@@ -19,8 +15,6 @@ REQUEST = "/admin/api/requests/"
 BACKEND = "/admin/api/backends/"
 OUTCOMES = ("failed", "open", "ok", "error", "broken", "cancelled")
 FILTERS = ("limit", "outcome", "model", "key")
-USUAL_ROWS, MOST_ROWS = 50, 1000
-LONGEST_NAME = 200
 
 
 def routes(operations: Operations, history: History) -> list[Route]:
@@ -51,14 +45,10 @@ class AdminApi:
 
     def requests(self, exchange: Exchange, responder: Responder) -> None:
         given = filters(exchange.request.query, FILTERS)
-        limit, outcome = given.get("limit", str(USUAL_ROWS)), given.get("outcome")
-        if not re.fullmatch("[0-9]{1,4}", limit, re.ASCII) or not 1 <= int(limit) <= MOST_ROWS:
-            raise RequestError(f"limit is a number from 1 to {MOST_ROWS}", param="limit")
+        limit, outcome = rows_of(given), given.get("outcome")
         if outcome is not None and outcome not in OUTCOMES:
             raise RequestError(f"outcome is one of {', '.join(OUTCOMES)}", param="outcome")
-        rows = self._history.latest(
-            int(limit), outcome=outcome, model=given.get("model"), key=given.get("key")
-        )
+        rows = self._history.latest(limit, outcome=outcome, model=given.get("model"), key=given.get("key"))
         answer(exchange, responder, {"requests": rows, "keep": self._history.keep})
 
     def request(self, exchange: Exchange, responder: Responder) -> None:
@@ -113,23 +103,3 @@ class AdminApi:
 
     def splits(self, exchange: Exchange, responder: Responder) -> None:
         answer(exchange, responder, {"splits": self._operations.splits()})
-
-
-def filters(query: str, known: Sequence[str]) -> dict[str, str]:
-    """Of each filter the last value. An unknown one is refused: its sender would take all for a selection."""
-    try:
-        given = parse_qs(query, keep_blank_values=True, max_num_fields=100)
-    except ValueError:
-        raise RequestError("the query has too many fields") from None
-    for name in given:
-        if name not in known:
-            raise RequestError(
-                f"no filter {name[:LONGEST_NAME]!r}; there are: {', '.join(known)}",
-                param=name[:LONGEST_NAME],
-            )
-    return {name: values[-1] for name, values in given.items()}
-
-
-def answer(exchange: Exchange, responder: Responder, value: dict[str, Any]) -> None:
-    exchange.outcome = "ok"
-    responder.respond(200, JSON, jsonx.dumps(value))

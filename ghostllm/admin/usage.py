@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from ghostllm.admin.guard import reading
-from ghostllm.admin.routes import LONGEST_NAME, answer, filters
+from ghostllm.admin.query import LONGEST_NAME, answer, filters
 from ghostllm.errors import NotFound, RequestError
 from ghostllm.gateway.routes import Route
 from ghostllm.message import Exchange, Pairs

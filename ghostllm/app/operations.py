@@ -101,7 +101,11 @@ class Operator:
         if self.prober is None:
             raise NotFound("this gateway is only starting")
         probe = await self.prober.probe_now(name)
-        told: dict[str, Any] = {"backend": name, "passed": probe.passed, "reason": probe.reason or None}
+        told: dict[str, Any] = {
+            "backend": name,
+            "passed": probe.passed,
+            "reason": self._log.mask.text(probe.reason) or None,
+        }
         if probe.observed is not None:
             told["observed"] = _observed(probe.observed)
         return told

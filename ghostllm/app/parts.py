@@ -12,6 +12,7 @@ from ghostllm.app.reload import Commit, Part
 from ghostllm.config.schema import Config
 from ghostllm.errors import ConfigError
 from ghostllm.gateway.generate import Generator
+from ghostllm.gateway.pictures import Pictures, pictures
 from ghostllm.net.server import Server
 from ghostllm.observe import Observability
 from ghostllm.observe.log import Logger
@@ -73,6 +74,21 @@ def routing(generator: Generator, prober: Prober) -> Part:
         prober.retune(new.routing.health)
 
     return simple(follow)
+
+
+def images(take: Callable[[Pictures | None], None]) -> Part:
+    """What fetches images by URL. To commit before `fleet`."""
+
+    def part(old: Config, new: Config, undo: ExitStack) -> Commit:
+        if new.outbound == old.outbound and new.server.limits == old.server.limits:
+            return nothing
+        try:
+            made = pictures(new.outbound, new.server.limits.body_bytes)
+        except OSError as error:
+            raise ConfigError([f"outbound.tls_ca: {error.strerror or error}"]) from None
+        return lambda: take(made)
+
+    return part
 
 
 def fleet(life: FleetLife, server: Server) -> Part:

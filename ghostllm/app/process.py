@@ -14,11 +14,13 @@ from typing import Any
 
 import ghostllm
 from ghostllm import observe
+from ghostllm.admin import audit as admin_audit
 from ghostllm.admin import config as admin_config
 from ghostllm.admin import routes as admin
 from ghostllm.admin import usage as admin_usage
 from ghostllm.admin.openapi import route as openapi
 from ghostllm.app import money, parts
+from ghostllm.app.audit import Auditor
 from ghostllm.app.fleet_life import FleetLife
 from ghostllm.app.gauges import add_routing_gauges
 from ghostllm.app.operations import Operator
@@ -27,10 +29,12 @@ from ghostllm.app.standing import Standing
 from ghostllm.app.state_log import StateLog
 from ghostllm.app.watch import FileWatch
 from ghostllm.config.inputs import Inputs, Source
+from ghostllm.config.mask import Mask, secrets_of
 from ghostllm.config.schema import Config
 from ghostllm.errors import ConfigError, GhostError
 from ghostllm.gateway.gateway import Gateway, Parts
 from ghostllm.gateway.generate import Generator
+from ghostllm.gateway.pictures import Pictures, pictures
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.net import loop
 from ghostllm.net.server import Server
@@ -38,7 +42,8 @@ from ghostllm.observe.rates import Rates
 from ghostllm.policy.keys import KeyRing
 from ghostllm.routing.prober import Prober
 from ghostllm.routing.router import Router
-from ghostllm.state import configurations, ledger, responses
+from ghostllm.state import audit, configurations, ledger, responses
+from ghostllm.state.audit import AuditTrail
 from ghostllm.state.configurations import ConfigurationStore
 from ghostllm.state.database import Database
 from ghostllm.state.responses import ResponseStore
@@ -76,19 +81,23 @@ class App:
         self._seen.start(asyncio.get_running_loop())
         try:
             return await self._run()
+        except Exception as error:  # told here, where secrets are masked, and not by the interpreter
+            self._crashed("the gateway ended", error)
+            return 1
         finally:
             self._seen.stop()
 
     async def _run(self) -> int:
         self._handle_signals()
         self._fleet = FleetLife(self._config, self._log, self._own, self._fleet_changed)
+        self._pictures = pictures(self._config.outbound, self._config.server.limits.body_bytes)
         chance = random.Random()
         routing = self._config.routing
         self._router = Router(routing, self._fleet.upstreams, chance, time.monotonic())
         try:
             database = Database(
                 self._config.state.file or None,
-                [responses.COMPONENT, ledger.COMPONENT, configurations.COMPONENT],
+                [responses.COMPONENT, ledger.COMPONENT, configurations.COMPONENT, audit.COMPONENT],
                 failed=StateLog(self._log),
             )
             books = money.build(self._config, database, self._log)
@@ -101,6 +110,8 @@ class App:
         self._fleet.answered = operator.answered
         prober = operator.prober = Prober(self._fleet.upstreams, routing.health, operator.probed, chance)
         store = ResponseStore(database, responses.Limits(retention=self._config.state.responses))
+        trail = AuditTrail(database, self._config.state.audit)
+        auditor = Auditor(self._log, trail)
         reloader = await self._make_reloader(database)
         gateway = self._gateway = Gateway(
             self._snapshot(),
@@ -114,7 +125,9 @@ class App:
                     *admin_usage.routes(books.accounts, books.ledger, self._config.usage.currency),
                     openapi.route(lambda: gateway.routes.all),
                     *admin_config.routes(reloader),
+                    *admin_audit.routes(trail),
                 ],
+                audit=auditor.exchange,
             ),
         )
         gateway.ready = lambda: any(
@@ -142,11 +155,16 @@ class App:
             parts.observability(self._seen),
             parts.serving(server, self._log),
             parts.routing(generator, prober),
+            parts.images(self._take_pictures),
+            parts.simple(lambda old, new: trail.retain(new.state.audit)),
             parts.fleet(self._fleet, server),
             parts.responses(store),
             parts.simple(watch.follow),
         ]
         reloader.outside.append(self._fleet.outside)
+        reloader.noted = lambda how, error, changed: auditor.note(
+            "config reload", who=how, error=error, changed=changed
+        )
         try:
             bound = await server.start()
         except OSError as error:
@@ -197,6 +215,8 @@ class App:
     # --- what the gateway asks of us
 
     def _snapshot(self) -> Snapshot:
+        found = (upstream.config for upstream in self._fleet.upstreams.values())
+        mask = self._log.mask = Mask(secrets_of([self._config, *found]))
         return Snapshot(
             self._config,
             self._fleet.upstreams,
@@ -206,7 +226,12 @@ class App:
             body_bytes=self._config.server.limits.body_bytes,
             answer_bytes=self._config.server.limits.answer_bytes,
             coalesces=any(model.coalesce for model in self._config.models),
+            pictures=self._pictures,
+            mask=mask,
         )
+
+    def _take_pictures(self, made: Pictures | None) -> None:
+        self._pictures = made
 
     def _fleet_changed(self) -> None:
         self._gateway.snapshot = self._snapshot()

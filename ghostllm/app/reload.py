@@ -51,7 +51,8 @@ MOST_LOGGED = 50
 
 class Reloader:
     """Implements ports.Configurations. config: the one that holds. source: what `config` was made from.
-    ended: told how many reloads ended how (applied, unchanged, refused).
+    ended: told how many reloads ended how (applied, unchanged, refused). noted: takes how a reload came that
+    no request asked for, what was wrong ("" for nothing), and what has changed.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Reloader:
         self.config = config
         self.parts: list[Part] = []
         self.outside: list[Outside] = []
+        self.noted: Callable[[str, str, Any], None] = lambda how, error, changed: None
         self.ended: Counter[str] = Counter(applied=0, unchanged=0, refused=0)
         self._inputs = inputs
         self._seen = source  # as read last, sound or not
@@ -113,12 +115,12 @@ class Reloader:
         """Soon; of several that ask before it has begun, one is heard."""
         if not self._asked:
             self._asked = True
-            self._start(self._reload(how, unread=False))
+            self._start(self._alone(how, unread=False))
 
     async def reload_if_new(self, how: str) -> None:
         """Unless the file says what it said when it was read last. What is wrong with it has been logged."""
         try:
-            await self._to_its_end(self._reload(how, unread=True))
+            await self._to_its_end(self._alone(how, unread=True))
         except ConfigError:
             return
 
@@ -147,6 +149,17 @@ class Reloader:
     async def _to_its_end(self, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
         """Whoever asked for it may leave: a configuration that has begun to hold has to hold everywhere."""
         return await asyncio.shield(self._start(work))
+
+    async def _alone(self, how: str, *, unread: bool) -> dict[str, Any]:
+        """What no request of the admin API asked for, which would be in the audit log as such."""
+        try:
+            told = await self._reload(how, unread=unread)
+        except ConfigError as error:
+            self.noted(how, "; ".join(error.problems), None)
+            raise
+        if told.get("applied"):
+            self.noted(how, "", told["changes"])
+        return told
 
     async def _reload(self, how: str, *, unread: bool) -> dict[str, Any]:
         async with self._turn:

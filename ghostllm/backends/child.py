@@ -17,6 +17,16 @@ _BLOCK = 65_536
 _LISTENING = re.compile(r"listening on (http://127\.0\.0\.1:\d{1,5})(?!\d)")
 
 
+_SECRET = re.compile(r"key|token|secret|passw|credential|auth|^GHOSTLLM_", re.IGNORECASE)
+
+
+def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a child may know of the environment: not what by its name is a secret, nor our own settings, as
+    anybody may read those who may look into the child.
+    """
+    return {name: value for name, value in environ.items() if not _SECRET.search(name)}
+
+
 class Child:
     """A running process. stdin stays open until its end: a child may take the closing as its signal to go.
 

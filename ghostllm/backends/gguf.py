@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ghostllm.backends.child import Child
+from ghostllm.backends.child import Child, without_secrets
 from ghostllm.backends.gguf_child import INSTALL, Spec, choose_engine, command
 from ghostllm.backends.gguf_header import MAGIC
 from ghostllm.config.schema import BackendConfig
@@ -175,7 +175,10 @@ class GgufRunner:
         self._say("info", f"loading {self.config.path} ({Path(spec['engine']).name})")
         try:
             self._child = child = await Child.spawn(
-                command(), json.dumps(spec).encode() + b"\n", self._child_says
+                command(),
+                json.dumps(spec).encode() + b"\n",
+                self._child_says,
+                without_secrets(os.environ),
             )
         except OSError as error:
             raise UpstreamConnectError(

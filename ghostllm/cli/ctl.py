@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ghostllm import __version__
-from ghostllm.cli import ctl_complete, ctl_place, ctl_usage
+from ghostllm.cli import ctl_audit, ctl_complete, ctl_place, ctl_usage
 from ghostllm.cli import ctl_show as show
 from ghostllm.cli.ctl_chat import chat
 from ghostllm.cli.ctl_config import add_config
@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     if args.command is None:
         parser.print_help()
         return 0
+    _warn_of_key(sys.argv[1:] if argv is None else argv)
     try:
         code = _run(args, environ)
         sys.stdout.flush()
@@ -71,6 +72,12 @@ def _run(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return command(gateway, args)
 
 
+def _warn_of_key(argv: Sequence[str]) -> None:
+    """Whoever looks on: scripts know what they do, and have their output read."""
+    if sys.stderr is not None and sys.stderr.isatty() and any(re.match("--key(=|$)", word) for word in argv):
+        print("ghostctl: --key can be read in the list of processes: GHOSTLLM_KEY cannot", file=sys.stderr)
+
+
 # --- commands
 
 
@@ -91,6 +98,10 @@ def _requests(gateway: Gateway, args: argparse.Namespace) -> int:
 def _explain(gateway: Gateway, args: argparse.Namespace) -> int:
     told = gateway.asked(f"{ADMIN}/requests", args.id)
     return _print(args, told, explanation(told))
+
+
+def _audit(gateway: Gateway, args: argparse.Namespace) -> int:
+    return _print(args, *ctl_audit.asked(gateway, args))
 
 
 def _backends(gateway: Gateway, args: argparse.Namespace) -> int:
@@ -149,6 +160,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--limit", type=_limit, default=20, help="how many; default 20")
     sub = add("explain", _explain, "what became of one request, and why")
     sub.add_argument("id", metavar="ID", type=_name, help="as x-request-id and the log have it")
+    sub = add("audit", _audit, "what operators did, and what they were refused; newest first")
+    ctl_audit.add_flags(sub)
+    sub.add_argument("--limit", type=_limit, default=20, help="how many; default 20")
     add("backends", _backends, "the backends and how they stand")
     for name, command, says in (
         ("drain", _drain, "no new requests for a backend; those under way go on"),

@@ -120,6 +120,20 @@ def backends(found: Sequence[Told]) -> list[str]:
     return table([head, *([plain(backend.get(name)) for name in BACKENDS] for backend in found)])
 
 
+def audit(found: Sequence[Told]) -> list[str]:
+    rows = [["TIME", "NUMBER", "WHO", "FROM", "ACTION", "TARGET", "OUTCOME", "CHANGED"]]
+    for action in found:
+        outcome, why = plain(action.get("outcome")), action.get("error")
+        rows.append(
+            [
+                *(plain(action.get(name)) for name in ("time", "number", "who", "peer", "action", "target")),
+                f"{outcome}: {plain(why)}" if why else outcome,
+                plain(action.get("changed")),
+            ]
+        )
+    return table(rows)
+
+
 def requests(found: Sequence[Told]) -> list[str]:
     rows = [["TIME", "ID", "STATUS", "OUTCOME", "MODEL", "BACKEND", "KEY", "TOOK", "TRIES"]]
     for request in found:

@@ -62,6 +62,7 @@ def _serve(args: argparse.Namespace) -> int:
     inputs = inputs_of(args)
     source = inputs.read()
     config = inputs.build(source)
+    _warn_of_keys(args)
     from ghostllm.app.process import serve  # late: the other commands need no server
 
     try:
@@ -75,6 +76,15 @@ def _check(args: argparse.Namespace) -> int:
     config, path = load_from(args)
     print("\n".join(summary(config, path)))
     return 0
+
+
+def _warn_of_keys(args: argparse.Namespace) -> None:
+    if any(not key.startswith(("env:", "file:")) for key in args.key):
+        print(
+            "ghostllm: a key after --key can be read in the list of processes: give it as --key env:NAME "
+            "or --key file:PATH",
+            file=sys.stderr,
+        )
 
 
 def _schema(args: argparse.Namespace) -> int:

@@ -50,7 +50,7 @@ class Count:
 class Form:
     """A string with a syntax of its own, checked by `ghostllm.config.forms`; "file" exists or is empty."""
 
-    name: Literal["url", "listen", "origin", "file", "network"]
+    name: Literal["url", "listen", "origin", "file", "network", "reach"]
 
 
 @dataclass(slots=True, frozen=True)

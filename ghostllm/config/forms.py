@@ -107,6 +107,16 @@ def network_fault(text: str) -> str | None:
     return None
 
 
+def reach_fault(text: str) -> str | None:
+    """A network in CIDR form, a host's name, or `*.name` for all below it."""
+    if "/" in text or ":" in text or re.fullmatch(r"[0-9.]+", text):
+        return network_fault(text)
+    name = text.removeprefix("*.")
+    if _HOST.fullmatch(name) and "*" not in name:
+        return None
+    return f"{_shown(text)} must be a network such as 10.1.0.0/16, a host, or *.name for all below it"
+
+
 def _host_fault(host: str, *, bracketed: bool) -> str | None:
     if bracketed:
         try:
@@ -135,4 +145,5 @@ FAULTS: dict[str, Callable[[str], str | None]] = {
     "origin": origin_fault,
     "file": file_fault,
     "network": network_fault,
+    "reach": reach_fault,
 }

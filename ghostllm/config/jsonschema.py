@@ -18,6 +18,7 @@ _FORMS: dict[str, dict[str, Any]] = {
     "origin": {"pattern": r"^(\*|null|[a-z][a-z0-9+.-]*://[^\s/?#@]+)$"},
     "file": {},
     "network": {"pattern": r"^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$"},
+    "reach": {"pattern": r"^(\*\.)?[A-Za-z0-9_.:-]+(/[0-9]{1,3})?$"},
 }
 _PLAIN: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},

@@ -16,6 +16,7 @@ from ghostllm.config.constraints import Count, Form, Hidden, Pattern, Range, Sec
 from ghostllm.config.finding import Discovery
 from ghostllm.config.kinds import Balance, Kind, ModelName, Name, Number, Seconds, Secret, Size, Weight
 from ghostllm.config.money import Budget, LimitsConfig, Price, RateLimits, TeamConfig, UsageConfig
+from ghostllm.config.outbound import Outbound
 from ghostllm.config.traffic import (
     BUILT_IN_TIMEOUTS,
     Capability,
@@ -115,6 +116,7 @@ class State:
     responses: Annotated[
         Seconds, "A response of /v1/responses is kept this long for the next turn, in seconds."
     ] = 2_592_000.0
+    audit: Annotated[Size, "Actions of operators that are remembered; of more, the oldest goes."] = 10_000
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -252,6 +254,9 @@ class Config:
     state: Annotated[State, "What is made at run time and outlives a request."] = field(default_factory=State)
     reload: Annotated[Reload, "Reading this configuration again while the gateway runs."] = field(
         default_factory=Reload
+    )
+    outbound: Annotated[Outbound, "What is fetched from addresses that somebody else has chosen."] = field(
+        default_factory=Outbound
     )
     backends: Annotated[tuple[BackendConfig, ...], "LLM servers and GGUF files behind the gateway."] = ()
     models: Annotated[

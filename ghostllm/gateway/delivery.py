@@ -135,7 +135,9 @@ class Delivery(abc.ABC):
             head, body = self._head, b"".join(self._held)
             assert self._lease is not None
             translator = self._lease.upstream.translator
-            self._fail_over(translator.failure(head.status, head.headers, body))
+            error = translator.failure(head.status, head.headers, body)
+            self._snapshot.mask.error(error)
+            self._fail_over(error)
         else:
             last = self._answer.finish()
             if self._mode is Mode.HOLD:  # complete and empty: that is what the model had to say
@@ -146,6 +148,7 @@ class Delivery(abc.ABC):
             self._responder.end()
 
     def fail(self, error: GhostError) -> None:
+        self._snapshot.mask.error(error)  # some backends repeat the key that they refuse
         if self._mode is Mode.FLOW:
             self._broke(error)
         else:

@@ -12,6 +12,7 @@ from ghostllm.api.anthropic import door as anthropic
 from ghostllm.api.doors import DOORS
 from ghostllm.errors import GhostError, Overloaded
 from ghostllm.gateway import counting, listing, ollama, operate, passage
+from ghostllm.gateway.changes import audited
 from ghostllm.gateway.cors import CorsPolicy
 from ghostllm.gateway.doorway import door_of
 from ghostllm.gateway.generate import Generator
@@ -31,7 +32,8 @@ SnapshotHandler = Callable[[Snapshot, Exchange, Responder], Work | None]
 @dataclass(slots=True, kw_only=True)
 class Parts:
     """What a gateway is put together from, and keeps over changes of its snapshot. metrics: takes the Accept
-    header; gives content type and text. routes: beside its own.
+    header; gives content type and text. routes: beside its own. audit: told of every exchange of a route
+    that can change what runs, when it is over.
     """
 
     generator: Generator
@@ -39,6 +41,7 @@ class Parts:
     metrics: Callable[[bytes], tuple[str, bytes]]
     store: ResponseStore
     routes: Sequence[Route] = ()
+    audit: Callable[[Exchange], None] | None = None
 
 
 class Gateway:
@@ -56,6 +59,8 @@ class Gateway:
         self._id_prefix = f"req_{secrets.token_hex(6)}"
         self._ids = count(1)
         self.routes = Routes([*self._table(), *parts.routes])
+        self._audited = audited(self.routes.all)
+        self._audit = parts.audit
         self.snapshot = snapshot
 
     @property
@@ -119,6 +124,10 @@ class Gateway:
         return door.status(error), headers, door.render_error(error)
 
     def closed(self, exchange: Exchange) -> None:
+        if exchange.error is not None:
+            self._snapshot.mask.error(exchange.error)
+        if self._audit is not None and exchange.route in self._audited:
+            self._audit(exchange)
         accounts = self._generator.accounts
         if accounts is not None and accounts.active:
             accounts.closed(exchange)

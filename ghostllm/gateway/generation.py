@@ -13,6 +13,7 @@ from typing import Any
 
 from ghostllm.api.doors import DOORS
 from ghostllm.errors import (
+    BytesWanted,
     ContextLengthExceeded,
     Forbidden,
     GhostError,
@@ -22,6 +23,7 @@ from ghostllm.errors import (
     UnsupportedParameter,
 )
 from ghostllm.gateway.attempts import Attempts
+from ghostllm.gateway.pictures import Pictures
 from ghostllm.gateway.signs import sign_of_life
 from ghostllm.gateway.spending import spent
 from ghostllm.gateway.turn import Place, Turn
@@ -56,16 +58,29 @@ class Generation(Attempts):
         """Makes the first attempt, unless something has to be waited for. Raises GhostError for the
         client.
         """
-        model = self._snapshot.catalog().find(self._call.model)
-        if model is None:
-            self._wait(self._look_again(self._call.model))
+        pictures = self._snapshot.pictures
+        if pictures is not None and pictures.first and pictures.wanted(self._call):
+            self._wait(self._with_pictures(pictures))
         else:
-            self._plan(model)
+            self._begin()
         if self._stream and not self.mute and not self.over:
             self.keepalive = self._snapshot.config.routing.keepalive
             if self.keepalive:
                 self._quiet = self._exchange.received
                 self._generator.pulse.add(self)
+
+    def _begin(self) -> None:
+        model = self._snapshot.catalog().find(self._call.model)
+        if model is None:
+            self._wait(self._look_again(self._call.model))
+        else:
+            self._plan(model)
+
+    async def _with_pictures(self, pictures: Pictures) -> None:
+        """Begins, or begins again, with the images' bytes in the place of their URLs."""
+        await pictures.inline(self._call)
+        self._waiting = None
+        self._begin()
 
     def cancel(self) -> None:
         """The client has left: so does everything that was begun for it."""
@@ -164,6 +179,8 @@ class Generation(Attempts):
         if isinstance(error, UnsupportedParameter) and error.param == "n" and self._call.fields.get("n"):
             self._fan_out()
             return
+        if isinstance(error, BytesWanted) and self._fetch_pictures(error):
+            return
         model = self._fallback(error) if self._exchange.committed is None else None
         if model is None:
             self._end_with(error)
@@ -174,6 +191,18 @@ class Generation(Attempts):
             self._plan(model)
         except GhostError as fault:
             self._end_with(fault)
+
+    def _fetch_pictures(self, error: BytesWanted) -> bool:
+        """Whether all begins again with the bytes of the images."""
+        pictures = self._snapshot.pictures
+        if pictures is None or self._broken is not None or not pictures.helps(self._call):
+            return False
+        self._failover = None
+        attempts = self._exchange.attempts
+        attempts[:] = [attempt for attempt in attempts if attempt.outcome != error.code]  # never sent
+        self._release_slot(time.monotonic())
+        self._wait(self._with_pictures(pictures))
+        return True
 
     def _fallback(self, error: GhostError) -> Model | None:
         """The model that the configuration names for such an error, if its turn has not been yet."""

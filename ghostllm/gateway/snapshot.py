@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from ghostllm.config.mask import Mask
 from ghostllm.config.resolve import resolved_timeouts
 from ghostllm.config.schema import Config
+from ghostllm.gateway.pictures import Pictures
 from ghostllm.net.client import TimeLimits
 from ghostllm.ports import Authenticator
 from ghostllm.routing.catalog import Catalog, Model
@@ -21,7 +23,8 @@ from ghostllm.routing.upstream import Upstream
 class Snapshot:
     """catalog: gives the newest one. refresh: asks the backends for their models, for a name that nobody
     knows. body_bytes, answer_bytes: the limits of the configuration that every call is held to. coalesces:
-    some model's identical requests share a call.
+    some model's identical requests share a call. pictures: fetches images by URL, None: they are passed on.
+    mask: takes the secrets of the configuration out of errors.
     """
 
     config: Config
@@ -32,6 +35,8 @@ class Snapshot:
     body_bytes: int
     answer_bytes: int
     coalesces: bool = False
+    pictures: Pictures | None = None
+    mask: Mask = field(default_factory=Mask)
     _limits: dict[tuple[str, str, bool, bool, bool], TimeLimits] = field(default_factory=dict)
 
     def rescues(self, model: Model) -> bool:

@@ -131,7 +131,9 @@ class UpstreamCall:
 
 
 class Client:
-    """Keeps connections to one origin. label names it in errors (never its URL: that may be private)."""
+    """Keeps connections to one origin. label names it in errors (never its URL: that may be private).
+    address: connect there, whatever the origin's host means to a resolver; "": ask the resolver.
+    """
 
     def __init__(
         self,
@@ -141,8 +143,10 @@ class Client:
         tls: ssl.SSLContext | None = None,
         max_connections: int = 0,
         idle_limit: float = 60.0,
+        address: str = "",
     ) -> None:
         self.origin = origin
+        self._address = address or origin.host
         self.label = label
         self._tls = tls
         self._idle_limit = idle_limit
@@ -221,7 +225,7 @@ class Client:
         try:
             await self._loop.create_connection(
                 lambda: connection,
-                origin.host,
+                self._address,
                 origin.port,
                 ssl=self._tls if origin.tls else None,
                 server_hostname=origin.host if origin.tls else None,

@@ -5,10 +5,13 @@ library's `logging` (asyncio and dependencies) and the output of child processes
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 import time
 import traceback
 from typing import Any
 
+from ghostllm.config.mask import Mask
 from ghostllm.observe.render import Record, Renderer, plain, timestamp
 from ghostllm.observe.sink import LogSink
 
@@ -23,6 +26,8 @@ class Logger:
         self._sink = sink
         self._render = render
         self.level = level
+        self.mask = Mask()
+        """Of every record's texts, its traceback included; replaced when other secrets are known."""
         self._least = LEVELS[level]
 
     def __repr__(self) -> str:
@@ -52,6 +57,10 @@ class Logger:
     def error(self, event: str, /, **fields: Any) -> None:
         self._write("error", event, fields)
 
+    def notice(self, event: str, /, **fields: Any) -> None:
+        """Information that is written whatever the level."""
+        self._write("info", event, fields)
+
     def exception(self, event: str, error: BaseException, /, **fields: Any) -> None:
         """An error with the place it came from."""
         lines = traceback.format_exception(error)
@@ -63,9 +72,11 @@ class Logger:
             self._write(level, "output", {"source": source, "line": line.rstrip()})
 
     def _write(self, level: str, event: str, fields: Record) -> None:
-        record = plain({"time": timestamp(time.time()), "level": level, "event": event})
+        mask = self.mask
+        record = plain({"time": timestamp(time.time()), "level": level, "event": mask.text(event)})
         for name, value in fields.items():
-            record[f"{name}_" if name in ("time", "level", "event") else name] = plain(value)
+            name = f"{name}_" if name in ("time", "level", "event") else name
+            record[name] = plain(value, mask=mask.text)
         self._sink.post(self._render(record))
 
 
@@ -83,18 +94,25 @@ def gap_record(render: Renderer, dropped: int) -> bytes:
 
 
 class LoggingHandler(logging.Handler):
-    """Gives the records of the standard library's loggers to ours, under the logger's name as source."""
+    """Gives the records of the standard library's loggers to ours, under the logger's name as source; so too
+    the exceptions that the interpreter would print by itself, secrets and all.
+    """
 
     def __init__(self, log: Logger) -> None:
         super().__init__(LEVELS[log.level])
         self._log = log
         self._level_before = logging.WARNING
+        self._hooks_before = sys.excepthook, threading.excepthook, sys.unraisablehook
 
     def install(self) -> None:
         root = logging.getLogger()
         self._level_before = root.level
         root.addHandler(self)
         root.setLevel(self.level)
+        self._hooks_before = sys.excepthook, threading.excepthook, sys.unraisablehook
+        sys.excepthook = lambda kind, error, trace: self._log.exception("crashed", error)
+        threading.excepthook = self._thread_ended
+        sys.unraisablehook = self._unraisable
 
     def retune(self) -> None:
         """The log's level is another one."""
@@ -105,6 +123,17 @@ class LoggingHandler(logging.Handler):
         root = logging.getLogger()
         root.removeHandler(self)
         root.setLevel(self._level_before)
+        sys.excepthook, threading.excepthook, sys.unraisablehook = self._hooks_before
+
+    def _thread_ended(self, args: threading.ExceptHookArgs) -> None:
+        name = "" if args.thread is None else args.thread.name
+        error = args.exc_value
+        if error is not None and not isinstance(error, SystemExit):
+            self._log.exception(f"thread {name} ended", error)
+
+    def _unraisable(self, args: sys.UnraisableHookArgs) -> None:
+        if args.exc_value is not None:
+            self._log.exception(args.err_msg or "an exception that nobody could be told of", args.exc_value)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -73,8 +73,10 @@ def text_line(*, colour: bool) -> Renderer:
     return render
 
 
-def plain(value: Any, depth: int = 0) -> Any:
-    """The value as JSON has it. Secrets become stars, strange objects their `str`, long texts are cut."""
+def plain(value: Any, depth: int = 0, mask: Callable[[str], str] | None = None) -> Any:
+    """The value as JSON has it. Secrets become stars, strange objects their `str`, long texts are cut. mask:
+    applied to every text, before it is cut.
+    """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -82,17 +84,20 @@ def plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, str):
-        return _cut(value.encode("utf-8", "backslashreplace").decode())
+        text = value.encode("utf-8", "backslashreplace").decode()
+        return _cut(text if mask is None else mask(text))
     if isinstance(value, Secret):
         return "***"
     if isinstance(value, (bytes, bytearray)):
-        return _cut(value.decode("utf-8", "backslashreplace"))
+        return plain(value.decode("utf-8", "backslashreplace"), depth, mask)
     if depth < DEEPEST:
         if isinstance(value, Mapping):
-            return {str(plain(key, DEEPEST)): plain(item, depth + 1) for key, item in value.items()}
+            return {
+                str(plain(key, DEEPEST, mask)): plain(item, depth + 1, mask) for key, item in value.items()
+            }
         if isinstance(value, (list, tuple, set, frozenset)):
-            return [plain(item, depth + 1) for item in value]
-    return plain(_shown(value))
+            return [plain(item, depth + 1, mask) for item in value]
+    return plain(_shown(value), 0, mask)
 
 
 def _shown(value: object) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from ghostllm.config.identity import JwtIssuer
 from ghostllm.errors import ConfigError
@@ -30,6 +31,14 @@ class World:
     report: Callable[[str, str], None] = lambda issuer, reason: None
     clock: Callable[[], float] = time.time
     ticks: Callable[[], float] = time.monotonic
+
+
+def hosts(issuers: Sequence[JwtIssuer]) -> list[str]:
+    """Those that the configuration itself names for keys. Where a discovery document or a redirect leads from
+    there is somebody else's word.
+    """
+    named = [issuer.issuer if issuer.discovery else issuer.jwks_url for issuer in issuers]
+    return [host for address in named if address and (host := urlsplit(address).hostname)]
 
 
 def token_verifier(

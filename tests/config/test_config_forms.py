@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ghostllm.config.forms import is_loopback, listen_fault, origin_fault, split_listen, url_fault
+from ghostllm.config.forms import (
+    is_loopback,
+    listen_fault,
+    origin_fault,
+    reach_fault,
+    split_listen,
+    url_fault,
+)
 
 
 @pytest.mark.parametrize(
@@ -155,3 +162,19 @@ def test_origins(text):
 )
 def test_no_origins(text):
     assert origin_fault(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["10.1.0.0/16", "::1/128", "127.0.0.1", "fd00::/8", "images.lan", "*.lan", "a", "localhost"]
+)
+def test_places_that_may_be_reached(text):
+    assert reach_fault(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "*", "*.", "*.*.lan", "a.*", "10.1.0.1/16", "10.1.0.0/33", "1.2.3", "http://a", "a:80", "[::1]",
+     "a b", "ü"],
+)  # fmt: skip
+def test_places_that_are_none(text):
+    assert reach_fault(text)

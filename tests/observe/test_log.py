@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import sys
 import threading
 from datetime import UTC, datetime
 
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 
 from ghostllm import observe
 from ghostllm.config.kinds import Secret
+from ghostllm.config.mask import Mask
 from ghostllm.config.schema import Log
 from ghostllm.observe.log import LoggingHandler
-from ghostllm.observe.render import json_line, text_line, timestamp
+from ghostllm.observe.render import LONGEST_TEXT, json_line, text_line, timestamp
 
 HOSTILE = st.text(st.characters(), max_size=40)  # control characters and lone surrogates included
 VALUES = st.recursive(
@@ -255,3 +257,61 @@ def test_another_configuration_while_it_runs(captured):
     lines = captured.lines()
     assert json.loads(lines[0])["event"] == "one" and json.loads(lines[2])["event"] == "three"
     assert "two, warning" in lines[1] and not lines[1].startswith("{") and len(lines) == 3
+
+
+# --- secrets
+
+CANARY, KEY = "canary-4711", "gk_canaryclient4711"
+
+
+def test_no_record_holds_a_secret_wherever_it_stands(captured):
+    captured.log.mask = Mask([CANARY])
+    try:
+        raise ValueError(f"refused {CANARY}") from KeyError(f"Authorization: Bearer {KEY}")
+    except ValueError as error:
+        captured.log.exception(f"crashed on {CANARY}", error, headers={CANARY: [CANARY.encode()]})
+    captured.log.child("info", "gguf", f"loaded with {CANARY}")
+    logging.getLogger("asyncio").error("no %s", CANARY)
+    captured.log.error("long", text="x" * (LONGEST_TEXT - 4) + CANARY)
+    text = "".join(captured.lines())
+    assert "canary" not in text and text.count("***") >= 6 and "Traceback" in text
+
+
+def test_a_notice_is_written_whatever_the_level(tmp_path):
+    captured = Captured(tmp_path / "log", level="error")
+    captured.log.info("not this")
+    captured.log.notice("audit", who="ops")
+    (record,) = captured.records()
+    assert (record["event"], record["level"], record["who"]) == ("audit", "info", "ops")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_the_interpreter_would_print_is_a_record_without_secrets(captured, capfd):
+    async def main():
+        captured.seen.start(asyncio.get_running_loop())
+        captured.log.mask = Mask([CANARY])
+
+        def fail():
+            raise RuntimeError(f"thread with {CANARY}")
+
+        thread = threading.Thread(target=fail, name="side")
+        thread.start()
+        thread.join()
+        sys.excepthook(ValueError, ValueError(f"main with {CANARY}"), None)
+        sys.unraisablehook(Unraisable(OSError(f"gone with {CANARY}")))
+
+    before = sys.excepthook, threading.excepthook, sys.unraisablehook
+    asyncio.run(main())
+    records = captured.records()
+    assert (sys.excepthook, threading.excepthook, sys.unraisablehook) == before
+    assert [record["event"] for record in records] == [
+        "thread side ended", "crashed", "an exception that nobody could be told of",
+    ]  # fmt: skip
+    assert CANARY not in str(records) and CANARY not in capfd.readouterr().err
+
+
+class Unraisable:
+    err_msg = None
+
+    def __init__(self, error):
+        self.exc_value = error

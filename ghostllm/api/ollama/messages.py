@@ -18,7 +18,7 @@ from ghostllm.api.canonical import (
     ToolCall,
     ToolResult,
 )
-from ghostllm.errors import RequestError, UnsupportedValue
+from ghostllm.errors import BytesWanted, RequestError, UnsupportedValue
 
 IMAGE_TYPES = ("image/jpeg", "image/jpg", "image/png", "image/webp", "")
 """What Ollama's decoders read; "" is a data URL that does not say."""
@@ -70,8 +70,10 @@ def _images(parts: Sequence[Part], param: str) -> list[str]:
         if not isinstance(part, Image):
             continue
         if part.url:
-            raise UnsupportedValue(
-                "images by URL are not fetched here: send a data URL", param=f"{place}.image_url.url"
+            raise BytesWanted(
+                "images by URL are not fetched here: send a data URL, or have the gateway fetch them "
+                '(outbound.images = "fetch")',
+                param=f"{place}.image_url.url",
             )
         if part.media_type not in IMAGE_TYPES:
             raise UnsupportedValue(

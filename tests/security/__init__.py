@@ -1,0 +1,1 @@
+"""That the failures others have had cannot happen here."""

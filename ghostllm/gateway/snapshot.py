@@ -20,8 +20,8 @@ from ghostllm.routing.upstream import Upstream
 @dataclass(slots=True, frozen=True)
 class Snapshot:
     """catalog: gives the newest one. refresh: asks the backends for their models, for a name that nobody
-    knows. body_bytes, answer_bytes: the limits of the configuration that every call is held to. coalesces:
-    some model's identical requests share a call.
+    knows. body_bytes, answer_bytes, json_depth: the limits of the configuration that every call is held to.
+    coalesces: some model's identical requests share a call.
     """
 
     config: Config
@@ -32,6 +32,7 @@ class Snapshot:
     body_bytes: int
     answer_bytes: int
     coalesces: bool = False
+    json_depth: int = 128
     _limits: dict[tuple[str, str, bool, bool, bool], TimeLimits] = field(default_factory=dict)
 
     def rescues(self, model: Model) -> bool:

@@ -18,6 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import socket
+import struct
+import sys
 import time
 from typing import TYPE_CHECKING, cast
 
@@ -42,6 +45,7 @@ FIRST_ALLOCATION = (
 DRAIN_LIMIT = 64 * 1024  # a refused request's body up to this size is read, to keep the connection
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 1 << 20
+AT_ONCE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # struct linger: on, no time
 LARGE = 16 * 1024  # bytes of a piece that is not held back until the end of the turn
 
 
@@ -440,7 +444,7 @@ class Connection(asyncio.BufferedProtocol):
     def sweep(self, now: float) -> None:
         """Enforces the time limits; called a few times a second for every connection: cheap."""
         if self._blocked is not None and self._takes_too_slowly(self._blocked, now):
-            self.abort()
+            self._reset()
             return
         state, limits = self._state, self.server.timeouts
         if state is State.HEAD or state is State.PREFACE:
@@ -466,6 +470,14 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(
                 RequestTimeout(f"the request body stalled: {received} bytes in {now - self._since:.0f} s")
             )
+
+    def _reset(self) -> None:
+        """With what the client has not taken: the kernel would keep that for as long as the client likes."""
+        assert self._transport is not None
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+        self._transport.abort()
 
     def _watch_taking(self) -> None:
         assert self._transport is not None

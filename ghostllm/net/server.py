@@ -21,7 +21,7 @@ from ghostllm.net.outbox import Outbox
 from ghostllm.ports import Application
 from ghostllm.wire.h1 import HeadLimits
 
-BACKLOG = 1024
+BACKLOG = 1024  # connections that wait to be accepted; more would have to try again, a second later
 
 LAST_LOOK = 0.05
 """Seconds for which an address that is given up goes on accepting."""

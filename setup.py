@@ -11,9 +11,9 @@ import os
 from setuptools import setup
 
 PATH = (
-    "message", "wire/*", "net/client", "net/connection", "net/outbox", "net/pool", "net/responder",
-    "net/upstream", "api/estimate", "api/outlay", "api/splice", "api/calls", "api/translation",
-    "api/canonical", "api/openai/door",
+    "message", "wire/*", "net/client", "net/connection", "net/guests", "net/outbox", "net/pace", "net/pool",
+    "net/responder", "net/upstream", "api/estimate", "api/outlay", "api/splice", "api/calls",
+    "api/translation", "api/canonical", "api/openai/door",
     "api/openai/errors", "api/openai/events", "api/openai/frame", "api/openai/kept",
     "api/openai/passthrough", "api/openai/reasoning", "api/openai/usage", "api/responses/door",
     "backends/openai", "gateway/*", "observe/access", "observe/exposition", "observe/metrics",

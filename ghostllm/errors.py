@@ -140,6 +140,13 @@ class Overloaded(GhostError):
     code = "overloaded"
 
 
+class AddressFull(GhostError):
+    """One client address has as many connections or requests in flight as it may."""
+
+    status = 429
+    code = "address_limit"
+
+
 class QueueFull(GhostError):
     """More requests wait for a turn than may: asking again later is all that helps."""
 

@@ -29,6 +29,29 @@ def read_object(body: Body) -> dict[str, Any]:
     return fields
 
 
+def check_depth(body: Body, fields: dict[str, Any], limit: int, what: str = "") -> None:
+    """Raises RequestError for arrays and objects nested deeper than `limit`: what writes or reads them later,
+    here and behind, mostly gives up far below what the parser takes.
+
+    Few bodies have as many brackets as may be nested, wherever they stand; counting those costs next to
+    nothing. what: the member that it is, "" for all of the body.
+    """
+    if body.count(b"{") + body.count(b"[") <= limit:
+        return
+    level: list[Any] = [fields]
+    for _ in range(limit):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not level:
+            return
+    told = f"{what or 'the body'} is nested deeper than {limit} arrays and objects"
+    raise RequestError(told, param=what or None)
+
+
 def model_name(body: Body, fields: dict[str, Any]) -> str:
     """The `model` of a request. Two of that name are refused: gateway and backend could each believe another
     one.

@@ -10,6 +10,9 @@ from typing import Any
 
 from ghostllm.errors import RequestError
 
+LARGEST = 1 << 63
+"""Beyond it, readers of JSON differ on what a number is."""
+
 _KINDS = {
     str: "a string",
     bool: "a boolean",
@@ -81,7 +84,10 @@ class Members:
         if isinstance(value, float):
             if not value.is_integer():
                 raise self.wrong(key, "an integer")
-            return int(value)
+            value = int(value)
+        if value is not None and not -LARGEST <= value < LARGEST:
+            param = self.param(key)
+            raise RequestError(f"{param} must be an integer of 64 bits: it is larger", param=param)
         return value
 
     def object(self, key: str) -> Members | None:

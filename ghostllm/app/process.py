@@ -225,6 +225,7 @@ class App:
             refresh=self._fleet.inventory.refresh_soon,
             body_bytes=self._config.server.limits.body_bytes,
             answer_bytes=self._config.server.limits.answer_bytes,
+            json_depth=self._config.server.limits.json_depth,
             coalesces=any(model.coalesce for model in self._config.models),
             pictures=self._pictures,
             mask=mask,

@@ -167,6 +167,10 @@ def _server(config: Config, builder: Builder) -> None:
     server, cors = config.server, config.server.cors
     if len(set(server.listen)) < len(server.listen):
         builder.note_at(server, "listen", "the same address stands twice")
+    if server.proxy_protocol and not server.trusted_proxies:
+        builder.note_at(
+            server, "proxy_protocol", "needs trusted_proxies: nobody else may say who a client is"
+        )
     if cors.credentials and "*" in cors.origins:
         builder.note_at(cors, "credentials", 'needs exact origins: browsers refuse it with "*"')
     if ("keys",) in {path[:1] for path in builder.failed}:

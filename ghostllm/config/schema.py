@@ -38,6 +38,22 @@ class Limits:
     target_bytes: Annotated[Size, "Longest request target (path and query); above: 414."] = 8_192
     body_bytes: Annotated[Size, "Largest request body, also after decompression; above: 413."] = 33_554_432
     connections: Annotated[Size, "Most client connections at one time; above: 503 and close."] = 10_000
+    connections_per_address: Annotated[
+        Number,
+        "Most of them from one address, of IPv6 its /64; 0 = no limit; above: 429 and close. This machine "
+        "and trusted proxies do not count.",
+    ] = 1_000
+    streams_per_address: Annotated[
+        Number, "Most requests in flight of one address, counted the same way; 0 = no limit; above: 429."
+    ] = 1_000
+    json_depth: Annotated[
+        int, Range(8, 200), "Deepest nesting of arrays and objects in a request's JSON; deeper: 400."
+    ] = 128
+    client_rate: Annotated[
+        Number,
+        "Least bytes a second that a body must come in at, and an answer be taken at, on average, once its "
+        "time limit (timeouts.body, timeouts.write) has passed; 0 = none; below: 408, and close.",
+    ] = 1_024
     pipeline_bytes: Annotated[
         Size, "Most bytes read ahead on a connection while its request is being answered."
     ] = 65_536
@@ -89,6 +105,17 @@ class Server:
     ] = ("127.0.0.1:8080", "[::1]:8080")
     insecure: Annotated[
         bool, "Listen beyond this machine although no [[keys]] are set: anyone may then use it."
+    ] = False
+    trusted_proxies: Annotated[
+        tuple[Annotated[str, Form("network")], ...],
+        "Networks of proxies in front: what they say of a client's address is believed, and nobody else.",
+    ] = ()
+    forwarded: Annotated[
+        Literal["x-forwarded-for", "forwarded"],
+        'Where they say it: "x-forwarded-for" or "forwarded". Not the other: it may be the client\'s own.',
+    ] = "x-forwarded-for"
+    proxy_protocol: Annotated[
+        bool, "They begin each connection with the PROXY protocol (version 1 or 2), which names the client."
     ] = False
     limits: Annotated[Limits, "Bounds of sizes and numbers."] = field(default_factory=Limits)
     timeouts: Annotated[ServerTimeouts, "Time limits towards clients, in seconds; 0 = none."] = field(

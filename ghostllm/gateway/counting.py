@@ -18,7 +18,7 @@ from ghostllm.errors import (
     UpstreamAnswered,
     UpstreamProtocolError,
 )
-from ghostllm.gateway.generate import Generator, body_of
+from ghostllm.gateway.generate import Generator, read_call
 from ghostllm.gateway.generation import Generation
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.message import Exchange
@@ -37,8 +37,7 @@ def begin(
     generator: Generator, snapshot: Snapshot, door: CountingDoor, exchange: Exchange, responder: Responder
 ) -> Generation:
     """Raises GhostError for the client."""
-    body = body_of(exchange.request, snapshot.body_bytes)
-    exchange.call = door.read_call("count_tokens", body)
+    exchange.call = read_call(snapshot, door, "count_tokens", exchange.request)
     generator.reserve(snapshot, exchange)
     counting = Counting(generator, snapshot, door, exchange, responder)
     counting.door = door

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
+from ghostllm.api.calls import check_depth
 from ghostllm.api.doors import DOORS
 from ghostllm.api.ids import mint
 from ghostllm.api.splice import edit
@@ -47,8 +48,7 @@ class Generator:
         self, snapshot: Snapshot, door: Door, operation: str, exchange: Exchange, responder: Responder
     ) -> Work:
         """Raises GhostError for the client."""
-        body = body_of(exchange.request, snapshot.body_bytes)
-        exchange.call = door.read_call(operation, body)
+        exchange.call = read_call(snapshot, door, operation, exchange.request)
         return self.generate(snapshot, door, exchange, responder)
 
     def generate(self, snapshot: Snapshot, door: Door, exchange: Exchange, responder: Responder) -> Work:
@@ -185,6 +185,14 @@ def _share_key(exchange: Exchange, call: Call) -> Key:
     passed = tuple((name, headers[name]) for name in sorted(FORWARDED) if name in headers)
     where = call.door, exchange.request.path
     return exchange.identity.key, where, call.operation, call.form, bytes(call.body), passed
+
+
+def read_call(snapshot: Snapshot, door: Door, operation: str, request: Request) -> Call:
+    """The call that a request's body is. Raises GhostError for the client."""
+    body = body_of(request, snapshot.body_bytes)
+    call = door.read_call(operation, body)
+    check_depth(body, call.fields, snapshot.json_depth)
+    return call
 
 
 def body_of(request: Request, limit: int) -> Body:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ghostllm.api.calls import check_depth
 from ghostllm.api.ollama import door, listing
 from ghostllm.errors import Forbidden, ModelNotFound, Overloaded, UpstreamError
-from ghostllm.gateway.generate import Generator, body_of
+from ghostllm.gateway.generate import Generator, body_of, read_call
 from ghostllm.gateway.generation import Generation
 from ghostllm.gateway.passage import PassageGeneration
 from ghostllm.gateway.snapshot import Snapshot
@@ -32,8 +33,7 @@ class Ollama:
         self, snapshot: Snapshot, operation: str, exchange: Exchange, responder: Responder
     ) -> Work | None:
         """Raises GhostError for the client."""
-        body = body_of(exchange.request, snapshot.body_bytes)
-        call = exchange.call = door.read_call(operation, body)
+        call = exchange.call = read_call(snapshot, door, operation, exchange.request)
         received = exchange.received
         call.elapsed = lambda: time.monotonic() - received
         if door.asks_nothing(call):
@@ -78,6 +78,7 @@ class Ollama:
             fields = {"source": name, "destination": destination}
         else:
             name, fields = door.read_model(body)
+            check_depth(body, fields, snapshot.json_depth)
         exchange.call = Passage(
             "ollama", "passage", name, body, fields, method=request.method, path=request.path,
             content_type=b"application/json",

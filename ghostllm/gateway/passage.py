@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from ghostllm import jsonx
 from ghostllm.api import multipart
+from ghostllm.api.calls import check_depth
 from ghostllm.api.doors import DOORS
 from ghostllm.errors import GhostError, NotFound, NotImplementedHere, RequestError, UnsupportedMediaType
 from ghostllm.gateway.delivery import Mode
@@ -35,7 +36,8 @@ def begin(generator: Generator, snapshot: Snapshot, exchange: Exchange, responde
     if _SOUND_PATH.fullmatch(request.path) is None:  # a backend must not be led elsewhere by `..` or `%2F`
         raise NotFound(f"no such path: {request.path[:200]}")
     body = decoded_body(request, snapshot.body_bytes)
-    exchange.call = _read(request, body)
+    call = exchange.call = _read(request, body)
+    check_depth(body, call.fields, snapshot.json_depth)
     generator.reserve(snapshot, exchange)
     generation = PassageGeneration(generator, snapshot, DOORS["openai"], exchange, responder)
     generation.start()

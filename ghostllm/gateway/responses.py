@@ -11,7 +11,7 @@ from ghostllm.api.responses import door, stored
 from ghostllm.api.responses.door import ResponsesCall
 from ghostllm.errors import MethodNotAllowed, NotFound, RequestError, UnsupportedParameter
 from ghostllm.gateway.counting import Counting
-from ghostllm.gateway.generate import Generator, body_of
+from ghostllm.gateway.generate import Generator, read_call
 from ghostllm.gateway.generation import Generation
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.message import Exchange
@@ -33,8 +33,7 @@ class Responses:
 
     def create(self, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Generation:
         """Raises GhostError for the client."""
-        body = body_of(exchange.request, snapshot.body_bytes)
-        exchange.call = door.read_call("responses", body)
+        exchange.call = read_call(snapshot, door, "responses", exchange.request)
         self._generator.reserve(snapshot, exchange)
         generation = ResponsesGeneration(self._generator, snapshot, door, exchange, responder)
         generation.store = self._store
@@ -42,8 +41,7 @@ class Responses:
         return generation
 
     def count(self, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Generation:
-        body = body_of(exchange.request, snapshot.body_bytes)
-        exchange.call = door.read_call("input_tokens", body)
+        exchange.call = read_call(snapshot, door, "input_tokens", exchange.request)
         self._generator.reserve(snapshot, exchange)
         generation = ResponsesCounting(self._generator, snapshot, door, exchange, responder)
         generation.door = door

@@ -22,9 +22,9 @@ from ghostllm.routing.upstream import Upstream
 @dataclass(slots=True, frozen=True)
 class Snapshot:
     """catalog: gives the newest one. refresh: asks the backends for their models, for a name that nobody
-    knows. body_bytes, answer_bytes: the limits of the configuration that every call is held to. coalesces:
-    some model's identical requests share a call. pictures: fetches images by URL, None: they are passed on.
-    mask: takes the secrets of the configuration out of errors.
+    knows. body_bytes, answer_bytes, json_depth: the limits of the configuration that every call is held to.
+    coalesces: some model's identical requests share a call. pictures: fetches images by URL, None: they are
+    passed on. mask: takes the secrets of the configuration out of errors.
     """
 
     config: Config
@@ -37,6 +37,7 @@ class Snapshot:
     coalesces: bool = False
     pictures: Pictures | None = None
     mask: Mask = field(default_factory=Mask)
+    json_depth: int = 128
     _limits: dict[tuple[str, str, bool, bool, bool], TimeLimits] = field(default_factory=dict)
 
     def rescues(self, model: Model) -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
+
+PREFIX_BYTES = 8  # of an IPv6 address: whoever has one address has the /64 around it
 
 
 @dataclass(slots=True, frozen=True)
@@ -70,3 +73,26 @@ def peer_name(address: object) -> str:
         return "local"
     host = str(address[0]).partition("%")[0]
     return host[7:] if host.startswith("::ffff:") and "." in host else host
+
+
+def neighbourhood(peer: str) -> str:
+    """What one client surely has of all addresses: the address itself, of IPv6 the /64 around it."""
+    return peer if ":" not in peer else _network(peer)
+
+
+@lru_cache(4096)
+def _network(peer: str) -> str:
+    try:
+        parsed = ipaddress.IPv6Address(peer.partition("%")[0])
+    except ValueError:
+        return peer
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    prefix = parsed.packed[:PREFIX_BYTES] + bytes(16 - PREFIX_BYTES)
+    return f"{ipaddress.IPv6Address(prefix)}/{PREFIX_BYTES * 8}"
+
+
+@lru_cache(4096)
+def place_of(peer: str) -> str:
+    """The neighbourhood that limits count by; "" for this machine itself, which is not counted."""
+    return "" if peer == "local" or is_loopback(peer) else neighbourhood(peer)

@@ -2,10 +2,12 @@
 
 The life of a connection:
 
+    PREFACE -> HEAD                       a trusted proxy says first whose connection it is
     HEAD -> BODY -> BUSY -> HEAD …        keep-alive; BODY is skipped when the body came with the head
     HEAD | BODY | BUSY -> LINGER -> CLOSED    after an error answer: the client may still be sending, and
-    closing at once
-                                          would make the kernel send a reset that can erase the answer
+                                          closing at once would make the kernel send a reset that can erase
+                                          the answer
+    HEAD | BUSY -> CLOSING -> CLOSED      the last answer is on its way out, if the client takes it
     any -> CLOSED                         the client left; what it asked for is cancelled
 
 While a request is BUSY the socket is still read, so that a client that leaves is noticed at once; what it
@@ -16,6 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import socket
+import struct
+import sys
 import time
 from typing import TYPE_CHECKING, cast
 
@@ -23,10 +28,13 @@ from ghostllm.errors import BodyTooLarge, FramingError, GhostError, HeadTooLarge
 from ghostllm.message import Exchange, Request
 from ghostllm.net.address import peer_name
 from ghostllm.net.buffers import shared
+from ghostllm.net.guests import Guest
+from ghostllm.net.pace import Drain, Pace
 from ghostllm.net.responder import H1Responder
 from ghostllm.ports import Flow, Handler, Work
 from ghostllm.wire import h1
 from ghostllm.wire.body import ChunkedReader
+from ghostllm.wire.proxy_protocol import read_preface
 
 if TYPE_CHECKING:
     from ghostllm.net.server import Server
@@ -37,15 +45,17 @@ FIRST_ALLOCATION = (
 DRAIN_LIMIT = 64 * 1024  # a refused request's body up to this size is read, to keep the connection
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 1 << 20
+AT_ONCE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # struct linger: on, no time
 LARGE = 16 * 1024  # bytes of a piece that is not held back until the end of the turn
-SLOWEST_BODY = 1024  # bytes/s that a body must average after its grace period
 
 
 class State(enum.Enum):
+    PREFACE = "preface"
     HEAD = "head"
     BODY = "body"
     BUSY = "busy"
     LINGER = "linger"
+    CLOSING = "closing"
     CLOSED = "closed"
 
 
@@ -53,8 +63,8 @@ class Connection(asyncio.BufferedProtocol):
     """exchange: the one under way. keep: whether the connection outlives it."""
 
     __slots__ = (
-        "_blocked_at", "_body", "_chunks", "_filled", "_handler", "_out", "_paused_reading", "_pending",
-        "_since", "_source", "_state", "_transport", "_unsent", "_work", "exchange", "keep", "loop", "peer",
+        "_blocked", "_body", "_chunks", "_filled", "_guest", "_handler", "_out", "_pace", "_paused_reading",
+        "_pending", "_since", "_source", "_state", "_transport", "_work", "exchange", "keep", "loop", "peer",
         "server",
     )  # fmt: skip
 
@@ -75,8 +85,9 @@ class Connection(asyncio.BufferedProtocol):
         self._source: Flow | None = None
         self._out: list[bytes] = []  # what goes out with the next flush
         self._since = loop.time()  # when the current state, or the current head, began
-        self._blocked_at: float | None = None  # when the client stopped reading
-        self._unsent = 0
+        self._pace: Pace | None = None  # of the body
+        self._blocked: Drain | None = None  # of what is to be sent, while the client does not take it
+        self._guest: Guest | None = None  # where it counts
         self._paused_reading = False
 
     def __repr__(self) -> str:
@@ -95,6 +106,20 @@ class Connection(asyncio.BufferedProtocol):
         refusal = self.server.admit(self)
         if refusal is not None:
             self._malformed(refusal)
+            return
+        if self.server.guests.speaks_first(self.peer):
+            self._state = State.PREFACE
+        else:
+            self._introduced()
+
+    def _introduced(self) -> bool:
+        """It is known whose connection this is. False: that client may not have another one."""
+        try:
+            self._guest = self.server.guests.enter(self.peer)
+        except GhostError as error:
+            self._malformed(error)
+            return False
+        return True
 
     def get_buffer(self, sizehint: int) -> memoryview:
         body = self._body
@@ -122,6 +147,8 @@ class Connection(asyncio.BufferedProtocol):
             self._read_chunks(data)
         elif self._state is State.BUSY:
             self._queue(data)
+        elif self._state is State.PREFACE:
+            self._read_preface(data)
         else:
             self._discard(nbytes)
 
@@ -132,6 +159,8 @@ class Connection(asyncio.BufferedProtocol):
         self._state = State.CLOSED
         self._transport = self._source = None
         self.server.forget(self)
+        if self._guest is not None:
+            self._guest.leave()
         exchange, work = self.exchange, self._work
         if exchange is None:
             return
@@ -144,17 +173,33 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         assert self._transport is not None
-        self._blocked_at = self.loop.time()
-        self._unsent = self._transport.get_write_buffer_size()
+        self._watch_taking()
         if self._source is not None:
             self._source.pause()
 
     def resume_writing(self) -> None:
-        self._blocked_at = None
+        if self._state is not State.CLOSING:
+            self._blocked = None
         if self._source is not None:
             self._source.resume()
 
     # --- reading
+
+    def _read_preface(self, data: bytes) -> None:
+        self._pending += data
+        try:
+            peer, size = read_preface(bytes(self._pending))
+        except GhostError as error:
+            self._malformed(error)
+            return
+        if not size:
+            return
+        rest, self._pending = bytes(self._pending[size:]), bytearray()
+        self.peer = peer or self.peer
+        self._state = State.HEAD
+        self._since = self.loop.time()
+        if self._introduced() and rest:
+            self._read_head(rest)
 
     def _read_head(self, data: bytes) -> None:
         text: bytes | bytearray = data
@@ -192,9 +237,15 @@ class Connection(asyncio.BufferedProtocol):
             self._malformed(error)
 
     def _open(self, request: Request, rest: bytes) -> None:
-        request.peer = self.peer
+        guest = self._guest
+        request.peer = self.peer if guest is None else guest.client(request.headers)
         self.keep = h1.keep_alive(request) and not self.server.draining
-        self.exchange, self._handler = self.server.application.open(request, time.monotonic())
+        exchange, handler = self.server.application.open(request, time.monotonic())
+        if guest is not None and exchange.error is None:
+            exchange.error = guest.begin(request.peer)
+            if exchange.error is not None:
+                handler = None
+        self.exchange, self._handler = exchange, handler
         length = request.content_length or 0
         if length > self.server.body_limit and self.exchange.error is None:
             self._refuse(BodyTooLarge(f"the request body exceeds {self.server.body_limit} bytes"))
@@ -222,6 +273,7 @@ class Connection(asyncio.BufferedProtocol):
     def _await_body(self, request: Request) -> None:
         self._state = State.BODY
         self._since = self.loop.time()
+        self._pace = Pace(self._since)
         if h1.expects_continue(request):
             self.write(h1.CONTINUE)
 
@@ -285,8 +337,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         if not self.keep or self.server.draining:
-            self.flush()
-            self._transport.close()
+            self._close()
             return
         self._since = self.loop.time()
         if self._pending:  # still BUSY: what comes until then queues up behind it
@@ -337,7 +388,18 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None and self._transport.can_write_eof():
             self._transport.write_eof()
 
+    def _close(self) -> None:
+        """Once the client has taken what it is owed; it has to take it."""
+        assert self._transport is not None
+        self.flush()
+        self._state = State.CLOSING
+        if self._blocked is None:
+            self._watch_taking()
+        self._transport.close()
+
     def _settle(self, exchange: Exchange) -> None:
+        if self._guest is not None:
+            self._guest.end()
         exchange.finished = time.monotonic()
         if exchange.error is not None:
             exchange.error.forget()
@@ -363,7 +425,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def attach(self, source: Flow) -> None:
         self._source = source
-        if self._blocked_at is not None:
+        if self._blocked is not None:
             source.pause()
 
     # --- for the server
@@ -372,7 +434,7 @@ class Connection(asyncio.BufferedProtocol):
         """Drain: an idle connection closes now, a busy one after its answer."""
         self.keep = False
         if self.idle and self._transport is not None:
-            self._transport.close()
+            self._close()
 
     def abort(self) -> None:
         self.flush()  # of an answer that breaks off, the client gets what there was
@@ -381,11 +443,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def sweep(self, now: float) -> None:
         """Enforces the time limits; called a few times a second for every connection: cheap."""
-        if self._blocked_at is not None and self._write_stalled(now):
-            self.abort()
+        if self._blocked is not None and self._takes_too_slowly(self._blocked, now):
+            self._reset()
             return
         state, limits = self._state, self.server.timeouts
-        if state is State.HEAD:
+        if state is State.HEAD or state is State.PREFACE:
             waited = now - self._since
             if self._pending:
                 if limits.header and waited > limits.header:
@@ -393,26 +455,35 @@ class Connection(asyncio.BufferedProtocol):
                         RequestTimeout(f"the request head did not arrive within {limits.header:g} s")
                     )
             elif limits.idle and waited > limits.idle and self._transport is not None:
-                self._transport.close()
+                self._close()
         elif state is State.BODY:
             self._sweep_body(now)
         elif state is State.LINGER and now - self._since > LINGER_SECONDS:
             self.abort()
 
     def _sweep_body(self, now: float) -> None:
-        assert self.exchange is not None
-        grace = self.server.timeouts.body
+        pace, server = self._pace, self.server
+        assert self.exchange is not None and pace is not None
         received = self._filled if self._body is not None else len(self.exchange.request.body)
-        if grace and now - self._since > grace + received / SLOWEST_BODY:
+        pace.note(now, received)
+        if pace.slow(now, server.timeouts.body, server.client_rate):
             self._refuse(
                 RequestTimeout(f"the request body stalled: {received} bytes in {now - self._since:.0f} s")
             )
 
-    def _write_stalled(self, now: float) -> bool:
-        """Whether a client that stopped reading has taken nothing for the whole write limit."""
-        assert self._transport is not None and self._blocked_at is not None
-        unsent = self._transport.get_write_buffer_size()
-        if unsent < self._unsent:
-            self._unsent, self._blocked_at = unsent, now
-        limit = self.server.timeouts.write
-        return bool(limit) and now - self._blocked_at > limit
+    def _reset(self) -> None:
+        """With what the client has not taken: the kernel would keep that for as long as the client likes."""
+        assert self._transport is not None
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+        self._transport.abort()
+
+    def _watch_taking(self) -> None:
+        assert self._transport is not None
+        self._blocked = Drain(self.loop.time(), self._transport.get_write_buffer_size())
+
+    def _takes_too_slowly(self, drain: Drain, now: float) -> bool:
+        assert self._transport is not None
+        drain.note_left(now, self._transport.get_write_buffer_size())
+        return drain.slow(now, self.server.timeouts.write, self.server.client_rate)

@@ -16,11 +16,12 @@ from ghostllm.config.schema import Server as ServerConfig
 from ghostllm.errors import GhostError, Overloaded
 from ghostllm.net.address import split_listen
 from ghostllm.net.connection import Connection
+from ghostllm.net.guests import Guests
 from ghostllm.net.outbox import Outbox
 from ghostllm.ports import Application
 from ghostllm.wire.h1 import HeadLimits
 
-BACKLOG = 1024
+BACKLOG = 1024  # connections that wait to be accepted; more would have to try again, a second later
 
 LAST_LOOK = 0.05
 """Seconds for which an address that is given up goes on accepting."""
@@ -39,6 +40,7 @@ class Server:
         self.report = report
         self.draining = False
         self.outbox = Outbox(asyncio.get_running_loop())
+        self.guests = Guests()
         self._connections: set[Connection] = set()
         self._listeners: dict[str, Listener] = {}  # by the addresses as configured
         self._sweeper: asyncio.TimerHandle | None = None
@@ -51,6 +53,8 @@ class Server:
         self.head_limits = HeadLimits(limits.head_bytes, limits.header_count, limits.target_bytes)
         self.body_limit = limits.body_bytes
         self.pipeline_limit = limits.pipeline_bytes
+        self.client_rate = limits.client_rate
+        self.guests.configure(config)
         self._listen = config.listen
         self._connection_limit = limits.connections
         set_limits = [limit for limit in (self.timeouts.header, self.timeouts.idle, self.timeouts.body,

@@ -19,6 +19,16 @@ _field = Fields(
     FIELD, {b"content-length": LENGTH, b"transfer-encoding": re.compile(rb"chunked", re.IGNORECASE)}
 ).__getitem__
 
+GUARDS: Pairs = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+)
+"""Of every answer that does not say otherwise itself: should a browser come upon one, it takes it for nothing
+but what it is, runs and frames nothing of it, and keeps it nowhere.
+"""
+
 _BEGINNINGS: dict[tuple[int, Pairs], bytes] = {}
 """Status and fields -> the head up to the value of Date. There are few: what differs from answer to answer
 (date, id, length) is none of it.
@@ -70,7 +80,9 @@ def response_head(
 
 def _beginning(status: int, headers: Pairs) -> bytes:
     phrase = _PHRASES.get(status, "").encode()
-    block = b"HTTP/1.1 %d %b\r\nserver: ghostllm\r\n%bdate: " % (status, phrase, field_block(headers))
+    said = {name for name, _ in headers}
+    fields = field_block((*headers, *[guard for guard in GUARDS if guard[0] not in said]))
+    block = b"HTTP/1.1 %d %b\r\nserver: ghostllm\r\n%bdate: " % (status, phrase, fields)
     if len(_BEGINNINGS) >= _BEGINNINGS_LIMIT:
         _BEGINNINGS.clear()
     _BEGINNINGS[status, headers] = block

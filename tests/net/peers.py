@@ -66,9 +66,12 @@ class Echo:
 
 
 @contextlib.asynccontextmanager
-async def serving(application, *, limits=None, timeouts=None, reports=None):
+async def serving(application, *, limits=None, timeouts=None, reports=None, **options):
     config = Server(
-        listen=("127.0.0.1:0",), limits=Limits(**(limits or {})), timeouts=ServerTimeouts(**(timeouts or {}))
+        listen=("127.0.0.1:0",),
+        limits=Limits(**(limits or {})),
+        timeouts=ServerTimeouts(**(timeouts or {})),
+        **options,
     )
     reports = [] if reports is None else reports
     server = NetServer(application, config, lambda what, error: reports.append((what, error)))

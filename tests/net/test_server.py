@@ -1,8 +1,10 @@
 """The server over real sockets, one rule of the connection's life after the other."""
 
 import asyncio
+import contextlib
 import gc
 import socket
+import sys
 
 import pytest
 
@@ -385,6 +387,205 @@ def test_a_reader_that_stops_is_cut_after_the_write_limit():
             await until(lambda: echo.cancelled == 1)
 
     run(scenario, timeouts={"write": 0.2})
+
+
+def test_a_reader_that_never_stops_and_is_too_slow_is_cut_all_the_same():
+    async def scenario(echo, server, port):
+        echo.source = hose = Firehose()
+        with small_window(port) as client:
+            client.setblocking(False)
+            client.send(b"GET /stream HTTP/1.0\r\n\r\n")
+            await until(lambda: hose.pauses)
+
+            def taken_and_gone():
+                with contextlib.suppress(BlockingIOError, ConnectionResetError):
+                    client.recv(2000)
+                return server.connections == 0
+
+            await until(taken_and_gone)
+            await until(lambda: echo.cancelled == 1)
+
+    run(scenario, timeouts={"write": 0.3}, limits={"client_rate": 10_000_000})
+
+
+@pytest.mark.parametrize("request_line", [b"GET /big HTTP/1.1\r\nconnection: close", b"GET /big HTTP/1.1"])
+def test_a_client_that_leaves_the_rest_of_its_answer_is_cut(request_line):
+    """Less than what would block the writer, so that only the end of the connection waits for it."""
+
+    async def scenario(echo, server, port):
+        echo.answer = lambda exchange, responder: responder.respond(200, (), b"x" * 60_000)
+        with small_window(port) as client:
+            client.sendall(request_line + b"\r\nhost: h\r\n\r\n")
+            await until(lambda: len(echo.closed_exchanges) >= 1)
+            await until(lambda: server.connections == 0)
+            with pytest.raises(ConnectionResetError):  # nor does the kernel keep it for the client
+                while client.recv(100_000):
+                    pass
+
+    run(scenario, timeouts={"write": 0.3, "idle": 0.3})
+
+
+def small_window(port):
+    """A client whose peer can send it next to nothing that it does not read."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    if sys.platform == "linux":
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+    client.connect(("127.0.0.1", port))
+    return client
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [(b"content-length: 100000", b"x"), (b"transfer-encoding: chunked", b"1\r\nx\r\n")],
+)
+def test_a_body_that_drips_is_cut_although_it_never_stops(head, piece):
+    async def scenario(echo, server, port):
+        reader, writer = await connect(port)
+        writer.write(b"POST / HTTP/1.1\r\nhost: h\r\n" + head + b"\r\n\r\n")
+
+        def dripping():
+            writer.write(piece)
+            return echo.closed_exchanges
+
+        await until(dripping)
+        assert (await read_answer(reader))[0] == 408
+        assert await closed_by_peer(reader) == b""
+        writer.close()
+        await until(lambda: server.connections == 0)
+
+    run(scenario, timeouts={"body": 0.3})
+
+
+# --- proxies in front, and what an address may have
+
+PROXY = {"trusted_proxies": ("127.0.0.0/8",)}
+
+
+def test_a_trusted_proxy_says_whose_request_it_is():
+    async def scenario(echo, server, port):
+        reader, writer = await connect(port)
+        for forwarded in (b"198.51.100.7", b"6.6.6.6, 2001:db8::1", b"unknown"):
+            writer.write(b"GET /x HTTP/1.1\r\nhost: h\r\nx-forwarded-for: " + forwarded + b"\r\n\r\n")
+            await read_answer(reader)
+        writer.write(GET)
+        await read_answer(reader)
+        writer.close()
+        peers = [exchange.request.peer for exchange in echo.opened]
+        assert peers == ["198.51.100.7", "2001:db8::1", "127.0.0.1", "127.0.0.1"]
+
+    run(scenario, **PROXY)
+
+
+def test_nobody_else_does():
+    async def scenario(echo, server, port):
+        reader, writer = await connect(port)
+        writer.write(b"GET /x HTTP/1.1\r\nhost: h\r\nx-forwarded-for: 6.6.6.6\r\n\r\n")
+        await read_answer(reader)
+        writer.write(b"PROXY TCP4 6.6.6.6 192.0.2.2 1 2\r\n" + GET)
+        assert (await read_answer(reader))[0] == 400
+        writer.close()
+        assert echo.opened[0].request.peer == "127.0.0.1"
+
+    run(scenario)
+    run(scenario, trusted_proxies=("192.0.2.0/24",), proxy_protocol=True)
+
+
+def preface(address):
+    return f"PROXY TCP{6 if ':' in address else 4} {address} {address} 1 2\r\n".encode()
+
+
+def test_the_proxy_protocol_names_the_client_of_a_connection_whatever_the_pieces():
+    async def scenario(echo, server, port):
+        whole = preface("198.51.100.7") + GET
+        for cut in range(len(whole) + 1):
+            reader, writer = await connect(port)
+            writer.write(whole[:cut])
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            writer.write(whole[cut:])
+            assert (await read_answer(reader))[0] == 200
+            writer.close()
+        assert {exchange.request.peer for exchange in echo.opened} == {"198.51.100.7"}
+        await until(lambda: server.connections == 0)
+        assert not len(server.guests.connections) and not len(server.guests.streams)
+
+    run(scenario, **PROXY, proxy_protocol=True)
+
+
+def test_a_proxy_that_does_not_introduce_its_connection_is_refused():
+    async def scenario(echo, server, port):
+        reader, writer = await connect(port)
+        writer.write(GET)
+        status, _, words = await read_answer(reader)
+        assert status == 400 and b"PROXY protocol" in words
+        assert await closed_by_peer(reader) == b""
+        writer.close()
+        reader, writer = await connect(port)
+        writer.write(b"PROXY TCP4 ")
+        assert (await read_answer(reader))[0] == 408
+        writer.close()
+        assert not echo.opened
+
+    run(scenario, timeouts={"header": 0.2}, **PROXY, proxy_protocol=True)
+
+
+def test_connections_of_one_address_are_limited_and_given_back():
+    async def scenario(echo, server, port):
+        inside = []
+        for _ in range(3):
+            reader, writer = await connect(port)
+            writer.write(preface("2001:db8::1") + GET)
+            assert (await read_answer(reader))[0] == 200
+            inside.append(writer)
+        reader, writer = await connect(port)
+        writer.write(preface("2001:db8::2") + GET)  # of the same /64
+        status, head, words = await read_answer(reader)
+        assert status == 429 and b"limit 3" in words and b"connection: close" in head
+        assert await closed_by_peer(reader) == b""
+        writer.close()
+        reader, other = await connect(port)
+        other.write(preface("2001:db8:0:1::1") + GET)
+        assert (await read_answer(reader))[0] == 200
+        for writer in (*inside, other):
+            writer.close()
+        await until(lambda: server.connections == 0)
+        assert not len(server.guests.connections)
+        reader, writer = await connect(port)
+        writer.write(preface("2001:db8::2") + GET)
+        assert (await read_answer(reader))[0] == 200
+        writer.close()
+
+    run(scenario, limits={"connections_per_address": 3}, **PROXY, proxy_protocol=True)
+
+
+def test_requests_in_flight_of_one_address_are_limited_and_given_back():
+    slow = b"GET /slow HTTP/1.1\r\nhost: h\r\nx-forwarded-for: 198.51.100.7\r\n\r\n"
+    post = b"POST /p HTTP/1.1\r\nhost: h\r\nx-forwarded-for: 198.51.100.7\r\ncontent-length: 2\r\n\r\nok"
+
+    async def scenario(echo, server, port):
+        gone, stays = await connect(port), await connect(port)
+        gone[1].write(slow)
+        stays[1].write(slow)
+        await until(lambda: len(echo.opened) == 2)
+        reader, writer = await connect(port)
+        for _ in range(2):  # refused, and the connection is kept: it may be another client's
+            writer.write(post)
+            status, _, words = await read_answer(reader)
+            assert status == 429 and b"limit 2" in words
+        writer.write(post.replace(b"100.7", b"100.8"))
+        assert (await read_answer(reader))[0] == 200
+        gone[1].transport.abort()
+        await until(lambda: echo.cancelled == 1)
+        writer.write(post)
+        assert (await read_answer(reader))[0] == 200
+        echo.release.set()
+        assert (await read_answer(stays[0]))[0] == 200
+        assert not len(server.guests.streams)
+        for _, each in (stays, (reader, writer)):
+            each.close()
+
+    run(scenario, limits={"streams_per_address": 2}, **PROXY)
 
 
 def test_drain_finishes_what_is_under_way_and_refuses_the_rest():

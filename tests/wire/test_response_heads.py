@@ -12,8 +12,13 @@ from hypothesis import strategies as st
 
 from ghostllm.errors import UpstreamProtocolError
 from ghostllm.wire.h1 import date_value, read_response, request_head, response_head, strip_hop_by_hop
+from ghostllm.wire.h1_response import GUARDS
 from tests.wire.heads import RESPONSES, spoiled
 
+GUARD_LINES = (
+    b"x-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\n"
+    b"content-security-policy: default-src 'none'; frame-ancestors 'none'\r\ncache-control: no-store\r\n"
+)
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 
 
@@ -33,9 +38,16 @@ def heads(**options):
 
 def test_an_answer_with_a_length():
     assert heads(length=5, chunked=False, close=False) == (
-        b"HTTP/1.1 200 OK\r\nserver: ghostllm\r\ncontent-type: text/plain\r\ndate: " + DATE + b"\r\n"
-        b"content-length: 5\r\n\r\n"
-    )
+        b"HTTP/1.1 200 OK\r\nserver: ghostllm\r\ncontent-type: text/plain\r\n" + GUARD_LINES + b"date: "
+        + DATE + b"\r\ncontent-length: 5\r\n\r\n"
+    )  # fmt: skip
+
+
+def test_an_answer_may_say_itself_what_browsers_may_do_with_it():
+    own = ((b"cache-control", b"no-cache"), (b"content-security-policy", b"default-src 'self'"))
+    head = response_head(200, own, length=0, close=False, date=DATE)
+    assert head.count(b"cache-control: ") == 1 and head.count(b"content-security-policy: ") == 1
+    assert b"x-content-type-options: nosniff\r\n" in head and b"referrer-policy: no-referrer\r\n" in head
 
 
 def test_framing_fields():
@@ -211,7 +223,14 @@ def test_what_is_written_has_just_the_fields_given(fields, close):
     peer.receive_data(head)
     ours = [(name.lower(), value.strip(b" \t")) for name, value in fields]
     end = [(b"content-length", b"0"), *([(b"connection", b"close")] if close else [])]
-    assert list(peer.next_event().headers) == [(b"server", b"ghostllm"), *ours, (b"date", DATE), *end]
+    guards = [guard for guard in GUARDS if guard[0] not in {name for name, _ in fields}]
+    assert list(peer.next_event().headers) == [
+        (b"server", b"ghostllm"),
+        *ours,
+        *guards,
+        (b"date", DATE),
+        *end,
+    ]
 
 
 def test_answers_that_have_no_framing_fields():

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ghostllm import jsonx
 from ghostllm.api.anthropic.request_reader import own_signature
+from ghostllm.api.arguments import read_arguments
 from ghostllm.api.canonical import (
     Audio,
     File,
@@ -174,12 +174,7 @@ def _call(call: ToolCall, param: str, ids: _Ids) -> Block:
     if call.custom:
         raise UnsupportedValue("Anthropic has function tools only", param=f"{param}.type")
     param += ".function.arguments"
-    try:
-        arguments = jsonx.loads(call.arguments) if call.arguments.strip() else {}
-    except jsonx.DecodeError as error:
-        raise RequestError(f"{param} is not JSON: {error}", param=param) from None
-    if not isinstance(arguments, dict):
-        raise RequestError(f"{param} must be a JSON object", param=param)
+    arguments = read_arguments(call.arguments, param)
     return {"type": "tool_use", "id": ids.call(call.id), "name": call.name, "input": arguments}
 
 

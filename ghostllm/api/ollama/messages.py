@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ghostllm import jsonx
+from ghostllm.api.arguments import read_arguments
 from ghostllm.api.canonical import (
     Audio,
     File,
@@ -18,7 +18,7 @@ from ghostllm.api.canonical import (
     ToolCall,
     ToolResult,
 )
-from ghostllm.errors import BytesWanted, RequestError, UnsupportedValue
+from ghostllm.errors import BytesWanted, UnsupportedValue
 
 IMAGE_TYPES = ("image/jpeg", "image/jpg", "image/png", "image/webp", "")
 """What Ollama's decoders read; "" is a data URL that does not say."""
@@ -89,12 +89,7 @@ def _call(call: ToolCall, index: int, param: str) -> dict[str, Any]:
     if call.custom:
         raise UnsupportedValue("Ollama has function tools only", param=f"{place}.type")
     place += ".function.arguments"
-    try:
-        arguments = jsonx.loads(call.arguments) if call.arguments.strip() else {}
-    except jsonx.DecodeError as error:
-        raise RequestError(f"{place} is not JSON: {error}", param=place) from None
-    if not isinstance(arguments, dict):
-        raise RequestError(f"{place} must be a JSON object", param=place)
+    arguments = read_arguments(call.arguments, place)
     member: dict[str, Any] = {"function": {"index": index, "name": call.name, "arguments": arguments}}
     return {"id": call.id, **member} if call.id else member
 

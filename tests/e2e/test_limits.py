@@ -214,7 +214,7 @@ def test_an_event_too_large_ends_the_stream(tight: Gateway, fakes: Fakes, model:
     fake.script({"fault": "oversized", "size": 2_000_000, "at": 2, "fault_gate": "seen"})
     with tight.open() as raw:
         raw.send(request("POST", CHAT, STREAM.replace(b'"m"', b'"%b"' % model.encode())))
-        raw.read_until(b'"' + TEXT[1].encode() + b'"')
+        raw.read_until(b'"' + TEXT[1].encode() + b'"}')  # not the comma between two members
         fake.release("seen")
         answer = raw.answer()
     assert answer.text == "".join(TEXT[:2])

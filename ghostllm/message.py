@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 from ghostllm.errors import GhostError
@@ -72,7 +73,7 @@ class Identity:
     """Who asks. models: patterns (fnmatch) of model names this key may use; empty means all. manage: it may
     have models pulled, copied and deleted, and use the admin API. weight, priority: its claim in a queue.
     team: whom its use is counted for beside itself, "" for none. limits: the name of its limits, "" for its
-    own.
+    own. roles: by name; none: it stands for whoever nothing is known of.
     """
 
     key: str = "anonymous"
@@ -82,6 +83,20 @@ class Identity:
     priority: int = 0
     team: str = ""
     limits: str = ""
+    roles: tuple[str, ...] = ()
+
+    @property
+    def confined(self) -> bool:
+        """Whether there are models that it may not use for something that it may do."""
+        return bool(self.models)
+
+    def may(self, group: str, model: str | None = None) -> bool:
+        """Whether it may do what a group of routes means (config.identity.Group; "" for what all may), with
+        `model`; None: with any. Without roles only `manage` and `models` tell.
+        """
+        if not self.manage and (":" in group or group == "metrics"):
+            return False
+        return model is None or not self.models or any(fnmatchcase(model, one) for one in self.models)
 
 
 ANONYMOUS = Identity()
@@ -197,8 +212,9 @@ class Exchange:
 
     id_field: the header line that tells both sides the request's id. fields: header lines that every answer
     to it carries, that one among them. headers: the other fields that every answer to it carries. door: the
-    dialect of the client. received, committed, finished: marks of the timeline (whole head seen; first
-    content handed to the client; last byte handed over). status is what the client saw. outcome: "ok",
+    dialect of the client. group: what it does, as far as permissions tell requests apart. received,
+    committed, finished: marks of the timeline (whole head seen; first content handed to the client; last byte
+    handed over). status is what the client saw. outcome: "ok",
     "error" (before the answer), "broken" (inside it) or "cancelled" (the client left). plan: the last one
     that was made. queued: seconds spent waiting for a turn. rescued: how often another backend went on with
     its stream. arm: of a split model, which variant it got. booking: what was reserved for it, until it is
@@ -214,6 +230,7 @@ class Exchange:
     door = "openai"
     error: GhostError | None = None
     finished: float | None = None
+    group = ""
     headers: Pairs = ()
     identity = ANONYMOUS
     outcome = "open"

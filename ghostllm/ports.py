@@ -253,9 +253,16 @@ class Looks:
     pages: tuple[Page, ...] = ()
 
 
+class Pending(Protocol):
+    """Somebody who cannot be told yet: something has to be fetched first."""
+
+    async def settle(self) -> Identity:
+        """Raises GhostError for the client."""
+
+
 class Authenticator(Protocol):
-    def identify(self, headers: dict[bytes, bytes]) -> Identity:
-        """Raises InvalidKey."""
+    def identify(self, headers: dict[bytes, bytes], peer: str = "") -> Identity | Pending:
+        """Who asks. peer: the client's address. Raises GhostError for the client."""
 
 
 class Accounts(Protocol):
@@ -345,3 +352,25 @@ class Operations(Protocol):
 
     async def probe(self, name: str) -> dict[str, Any]:
         """Looks at the backend now, and gives what was found. Raises NotFound."""
+
+
+class Keys(Protocol):
+    """API keys, as the admin API hands them out and takes them back. Values are JSON; of a key: id, name,
+    state (active, expired, revoked), roles, team, models, limits, created, expires, revoked, last_used
+    (seconds since 1970 or null), source (made, configuration). by: who asks; nobody gives away more than they
+    have.
+    """
+
+    def keys(self) -> list[dict[str, Any]]:
+        """All of them."""
+
+    async def create(self, by: Identity, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """A new one, with the key itself as `key`, and whether it outlives the process as `kept`. Raises
+        GhostError for the client.
+        """
+
+    async def rotate(self, by: Identity, name: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """The same under a name that has one, which goes on for a while. Raises GhostError for the client."""
+
+    async def revoke(self, by: Identity, which: str) -> list[dict[str, Any]]:
+        """Ends the key of an id, or all of a name, and gives them. Raises NotFound."""

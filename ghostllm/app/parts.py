@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
+from ghostllm.app.access import Access
 from ghostllm.app.fleet_life import FleetLife
 from ghostllm.app.reload import Commit, Part
 from ghostllm.config.schema import Config
+from ghostllm.config.schema import Server as ServerConfig
 from ghostllm.errors import ConfigError
 from ghostllm.gateway.generate import Generator
 from ghostllm.gateway.pictures import Pictures, pictures
@@ -39,14 +42,23 @@ def observability(seen: Observability) -> Part:
     return simple(follow)
 
 
-def serving(server: Server, log: Logger) -> Part:
-    """Listening addresses, limits and time limits towards clients."""
+def own_side(config: Config) -> ServerConfig:
+    return config.server
+
+
+def admin_side(config: Config) -> ServerConfig:
+    """The admin API's own addresses, with the limits of the others."""
+    return replace(config.server, listen=config.admin.listen)
+
+
+def serving(server: Server, side: Callable[[Config], ServerConfig], log: Logger) -> Part:
+    """Listening addresses, limits and time limits towards clients. side: what the server goes by."""
 
     def part(old: Config, new: Config, undo: ExitStack) -> Commit:
-        if new.server == old.server:
+        if side(new) == side(old):
             return nothing
         try:
-            switch = server.prepare(new.server, undo)
+            switch = server.prepare(side(new), undo)
         except OSError as error:
             raise ConfigError([f"server.listen: {error.strerror or error}"]) from None
 
@@ -60,6 +72,20 @@ def serving(server: Server, log: Logger) -> Part:
             return rest
 
         return commit
+
+    return part
+
+
+def access(access: Access) -> Part:
+    """Keys, roles, issuers, clients known by their address. To commit before `fleet`."""
+
+    def part(old: Config, new: Config, undo: ExitStack) -> Commit:
+        commit = access.prepare(new)
+
+        def done() -> None:
+            commit()
+
+        return done
 
     return part
 

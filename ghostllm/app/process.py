@@ -16,13 +16,16 @@ import ghostllm
 from ghostllm import observe
 from ghostllm.admin import audit as admin_audit
 from ghostllm.admin import config as admin_config
+from ghostllm.admin import keys as admin_keys
 from ghostllm.admin import routes as admin
 from ghostllm.admin import usage as admin_usage
 from ghostllm.admin.openapi import route as openapi
 from ghostllm.app import money, parts
+from ghostllm.app.access import Access
 from ghostllm.app.audit import Auditor
 from ghostllm.app.fleet_life import FleetLife
 from ghostllm.app.gauges import add_routing_gauges
+from ghostllm.app.key_desk import KeyDesk
 from ghostllm.app.operations import Operator
 from ghostllm.app.reload import Reloader
 from ghostllm.app.standing import Standing
@@ -39,10 +42,10 @@ from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.net import loop
 from ghostllm.net.server import Server
 from ghostllm.observe.rates import Rates
-from ghostllm.policy.keys import KeyRing
+from ghostllm.policy.roles import group_of
 from ghostllm.routing.prober import Prober
 from ghostllm.routing.router import Router
-from ghostllm.state import audit, configurations, ledger, responses
+from ghostllm.state import audit, configurations, keys, ledger, responses
 from ghostllm.state.audit import AuditTrail
 from ghostllm.state.configurations import ConfigurationStore
 from ghostllm.state.database import Database
@@ -50,6 +53,8 @@ from ghostllm.state.responses import ResponseStore
 from ghostllm.state.schema import StateError
 
 GC_THRESHOLD = 20_000
+SIDES = (parts.own_side, parts.admin_side)
+"""What the servers listen on, and by which limits."""
 
 
 def serve(config: Config, inputs: Inputs, source: Source) -> int:
@@ -65,7 +70,12 @@ def serve(config: Config, inputs: Inputs, source: Source) -> int:
 
 
 class App:
-    """One gateway process."""
+    """One gateway process. started: set once it listens, with gateway and servers there. stop: set by whoever
+    wants it to end.
+    """
+
+    gateway: Gateway
+    servers: list[Server]
 
     def __init__(self, config: Config, inputs: Inputs, source: Source) -> None:
         self._config = config
@@ -74,8 +84,10 @@ class App:
         self._reloader: Reloader | None = None
         self._seen = observe.build(config.log, keep=config.routing.explain)
         self._log = self._seen.log
+        self._access = Access(config, self._log)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._stop = asyncio.Event()
+        self.stop = asyncio.Event()
+        self.started = asyncio.Event()
 
     async def run(self) -> int:
         self._seen.start(asyncio.get_running_loop())
@@ -97,11 +109,18 @@ class App:
         try:
             database = Database(
                 self._config.state.file or None,
-                [responses.COMPONENT, ledger.COMPONENT, configurations.COMPONENT, audit.COMPONENT],
+                [
+                    responses.COMPONENT,
+                    ledger.COMPONENT,
+                    configurations.COMPONENT,
+                    audit.COMPONENT,
+                    keys.COMPONENT,
+                ],
                 failed=StateLog(self._log),
             )
             books = money.build(self._config, database, self._log)
             await books.load()
+            await self._access.open(database)
         except (StateError, ConfigError, GhostError) as error:
             self._log.error("cannot start", reason=str(error))
             return 1
@@ -113,15 +132,17 @@ class App:
         trail = AuditTrail(database, self._config.state.audit)
         auditor = Auditor(self._log, trail)
         reloader = await self._make_reloader(database)
-        gateway = self._gateway = Gateway(
+        gateway = self.gateway = Gateway(
             self._snapshot(),
             Parts(
                 generator=generator,
                 observer=self._seen.observer,
                 metrics=self._seen.metrics.render,
                 store=store,
+                group_of=group_of,
                 routes=[
                     *admin.routes(operator, self._seen.recorder),
+                    *admin_keys.routes(KeyDesk(self._access, database, self._log)),
                     *admin_usage.routes(books.accounts, books.ledger, self._config.usage.currency),
                     openapi.route(lambda: gateway.routes.all),
                     *admin_config.routes(reloader),
@@ -133,8 +154,8 @@ class App:
         gateway.ready = lambda: any(
             self._serves(model.targets) for model in self._fleet.catalog.models.values()
         )
-        server = Server(gateway, self._config.server, self._crashed)
-        self._observe(server)
+        servers = self.servers = self._servers(gateway)
+        self._observe(servers)
         add_routing_gauges(self._seen.metrics, self._fleet.upstreams, generator)
         money.add_money_gauges(self._seen.metrics, books, database, self._config.usage.currency)
         rates = Rates(self._seen.metrics.totals)
@@ -142,7 +163,7 @@ class App:
             fleet=self._fleet,
             router=self._router,
             gateway=gateway,
-            server=server,
+            server=servers[0],
             seen=self._seen,
             rates=rates,
         )
@@ -153,11 +174,12 @@ class App:
             parts.simple(self._hold),
             parts.simple(lambda old, new: books.adopt(new)),
             parts.observability(self._seen),
-            parts.serving(server, self._log),
+            *(parts.serving(one, side, self._log) for one, side in zip(servers, SIDES, strict=False)),
             parts.routing(generator, prober),
             parts.images(self._take_pictures),
             parts.simple(lambda old, new: trail.retain(new.state.audit)),
-            parts.fleet(self._fleet, server),
+            parts.access(self._access),
+            parts.fleet(self._fleet, servers[0]),
             parts.responses(store),
             parts.simple(watch.follow),
         ]
@@ -166,30 +188,55 @@ class App:
             "config reload", who=how, error=error, changed=changed
         )
         try:
-            bound = await server.start()
+            bound = await self._listen(servers)
         except OSError as error:
             self._log.error("cannot start", reason=str(error.strerror or error))
             return 1
-        for address in bound:
-            self._log.info("listening", address=address, version=ghostllm.__version__, loop=loop.NAME)
         operator.standing.listening = bound
         self._fleet.start(bound)
         self._own(prober.run())
         self._own(books.keep_order())
         self._own(rates.run())
+        self._own(self._access.run())
         self._reloader = reloader
         watch.follow(None, self._config)
-        await self._stop.wait()
+        self.started.set()
+        await self.stop.wait()
         self._reloader = None
         gateway.draining = True
-        self._log.info("draining", connections=server.connections, limit_s=self._config.server.timeouts.drain)
+        drain = self._config.server.timeouts.drain
+        open_now = sum(server.connections for server in servers)
+        self._log.info("draining", connections=open_now, limit_s=drain)
         watch.stop()
         await reloader.close()
-        await server.close(self._config.server.timeouts.drain)
+        await asyncio.gather(*(server.close(drain) for server in servers))
         await self._close()
+        self._access.close()
         database.close()
         self._log.info("stopped")
         return 0
+
+    def _servers(self, gateway: Gateway) -> list[Server]:
+        """One for everybody, and one for the admin API where that has addresses of its own."""
+        servers = [Server(gateway, self._config.server, self._crashed)]
+        if self._config.admin.listen:
+            servers.append(Server(gateway.part_admin(), parts.admin_side(self._config), self._crashed))
+        return servers
+
+    async def _listen(self, servers: Sequence[Server]) -> list[str]:
+        """The addresses that they listen on. Raises OSError, and then none of them listens."""
+        bound: list[str] = []
+        for server, event in zip(servers, ("listening", "listening for admin"), strict=False):
+            try:
+                addresses = await server.start()
+            except OSError:
+                for other in servers:
+                    await other.close(1)
+                raise
+            for address in addresses:
+                self._log.info(event, address=address, version=ghostllm.__version__, loop=loop.NAME)
+            bound += addresses
+        return bound
 
     async def _close(self) -> None:
         for task in list(self._tasks):
@@ -220,7 +267,7 @@ class App:
         return Snapshot(
             self._config,
             self._fleet.upstreams,
-            KeyRing(self._config.keys),
+            self._access.authenticator,
             catalog=lambda: self._fleet.catalog,
             refresh=self._fleet.inventory.refresh_soon,
             body_bytes=self._config.server.limits.body_bytes,
@@ -235,17 +282,21 @@ class App:
         self._pictures = made
 
     def _fleet_changed(self) -> None:
-        self._gateway.snapshot = self._snapshot()
+        self.gateway.snapshot = self._snapshot()
         self._router.prune()
 
     def _serves(self, targets: Sequence[Any]) -> bool:
         return any(self._fleet.inventory.reachable.get(target.backend, True) for target in targets)
 
-    def _observe(self, server: Server) -> None:
+    def _observe(self, servers: Sequence[Server]) -> None:
         """Gauges that are read when somebody asks for the metrics."""
         self._seen.metrics.model_name = self._model_name
         gauge = self._seen.metrics.gauge
-        gauge("ghostllm_connections", "Open client connections.", lambda: [({}, server.connections)])
+        gauge(
+            "ghostllm_connections",
+            "Open client connections.",
+            lambda: [({}, sum(server.connections for server in servers))],
+        )
         gauge("ghostllm_tasks", "Tasks of the event loop.", lambda: [({}, len(asyncio.all_tasks()))])
         gauge(
             "ghostllm_upstream_connections",
@@ -285,7 +336,7 @@ class App:
         if sys.platform == "win32":
             return
         for number in (signal.SIGTERM, signal.SIGINT):
-            running.add_signal_handler(number, self._stop.set)
+            running.add_signal_handler(number, self.stop.set)
         running.add_signal_handler(signal.SIGHUP, self._hung_up)
 
     def _hung_up(self) -> None:

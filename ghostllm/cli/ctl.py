@@ -17,6 +17,7 @@ from ghostllm.cli.ctl_chat import chat
 from ghostllm.cli.ctl_config import add_config
 from ghostllm.cli.ctl_explain import explanation
 from ghostllm.cli.ctl_http import Gateway, Unanswered
+from ghostllm.cli.ctl_keys import add_keys
 from ghostllm.cli.ctl_place import DEFAULT_URL, Misused
 from ghostllm.cli.ctl_status import status
 
@@ -132,9 +133,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ghostctl",
         description="Ask a running GhostLLM gateway.",
-        epilog="All but chat and models use its admin API. Where it has keys, that takes one with "
-        "manage = true. Where it is and which key to send may stand in ~/.config/ghostllm/ctl.toml (url, "
-        "key, timeout, model). Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 130 interrupted.",
+        epilog="All but chat and models use its admin API. Where it has keys, that takes one whose role "
+        "permits it. Where it is and which key to send may stand in ~/.config/ghostllm/ctl.toml (url, key, "
+        "timeout, model). Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"ghostctl {__version__}")
     parser.set_defaults(command=None)
@@ -172,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         add(name, command, says).add_argument("name", metavar="NAME", type=_name, help="a backend")
     ctl_usage.add_to(add)
     add_config(commands, _add_common)
+    add_keys(commands, _add_common)
     _add_completion(commands, parser)
     return parser
 

@@ -191,8 +191,7 @@ class Gateway:
         if answer.status == 401:
             return self._unknown_key()
         if answer.status == 403:
-            hint = "a key may if the gateway's configuration gives it `manage = true`"
-            return f"{self.url} refuses: {message} ({hint})"
+            return f"{self.url} refuses: {message}"
         if answer.status == 404:
             if message == "-":
                 return f"{self.url} has nothing there: is it GhostLLM? (--url)"

@@ -74,6 +74,10 @@ def _serve(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     config, path = load_from(args)
+    if config.jwt:
+        from ghostllm.app.access import check_issuers
+
+        check_issuers(config)
     print("\n".join(summary(config, path)))
     return 0
 

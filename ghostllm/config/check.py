@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-from ghostllm.config import money_check
+from ghostllm.config import identity_check, money_check
 from ghostllm.config.build import Builder
 from ghostllm.config.finding import Discovery, DnsSource, KubernetesSource
 from ghostllm.config.forms import is_loopback
+from ghostllm.config.identity import Anonymous, JwtIssuer
 from ghostllm.config.patterns import backend_matches, is_pattern
 from ghostllm.config.schema import BackendConfig, Config, KeyConfig, ModelConfig
 from ghostllm.config.sources import suggestion
@@ -28,6 +29,10 @@ def check(config: Config, builder: Builder) -> None:
     _models(config, builder)
     _keys(config.keys, builder)
     _money(config, builder)
+    for section, name, fault in identity_check.faults(
+        config.roles, config.jwt, config.anonymous, {key.name: key for key in config.keys}
+    ):
+        builder.note_at(section, name, fault)
     _server(config, builder)
 
 
@@ -151,13 +156,24 @@ def _keys(keys: Iterable[KeyConfig], builder: Builder) -> None:
                 key, "hash" if key.hash else "key", f'is the same key as that of "{known[digest]}"'
             )
         known.setdefault(digest, key.name)
+        if key.manage and key.roles:
+            builder.note_at(
+                key, "manage", 'has no meaning beside roles: "admin" is the role that it stands for'
+            )
 
 
 def _money(config: Config, builder: Builder) -> None:
     prices = [model.price for model in config.models]
+    members: list[money_check.Member] = [*config.keys, *config.jwt, *config.anonymous]
     spenders: list[money_check.Spender] = [*config.keys, *config.models]
-    for fault in money_check.faults(config.teams, config.limits, config.keys, prices, spenders):
+    for fault in money_check.faults(config.teams, config.limits, members, prices, spenders):
         builder.note_at(*fault)
+    limits = [one.name for one in config.limits]
+    clients: list[JwtIssuer | Anonymous] = [*config.jwt, *config.anonymous]
+    for section in clients:
+        if section.limits and section.limits not in limits:
+            told = f'no limits are called "{section.limits}"{suggestion(section.limits, limits)}'
+            builder.note_at(section, "limits", told)
     zone_fault = money_check.zone_fault(config.usage)
     if zone_fault is not None:
         builder.note_at(config.usage, "timezone", zone_fault)
@@ -171,20 +187,31 @@ def _server(config: Config, builder: Builder) -> None:
         builder.note_at(
             server, "proxy_protocol", "needs trusted_proxies: nobody else may say who a client is"
         )
+    admin = [address for address in config.admin.listen if not address.endswith(":0")]
+    if len(set(admin)) < len(admin) or set(admin) & set(server.listen):
+        builder.note_at(config.admin, "listen", "the same address stands twice, or in server.listen as well")
     if cors.credentials and "*" in cors.origins:
         builder.note_at(cors, "credentials", 'needs exact origins: browsers refuse it with "*"')
-    if ("keys",) in {path[:1] for path in builder.failed}:
+    if {("keys",), ("jwt",), ("anonymous",)} & {path[:1] for path in builder.failed}:
         return  # a key with a mistake is not the same as no key
-    if open_addresses(config) and not server.insecure:
-        listed = ", ".join(open_addresses(config))
-        builder.note_at(
-            server,
-            "listen",
-            f"{listed} can be reached from other machines, and no key is set, so that anyone could use it: "
-            "set [[keys]] (or --key), listen on 127.0.0.1, or say --insecure (server.insecure = true)",
-        )
+    if server.insecure:
+        return
+    for section in (server, config.admin):
+        if exposed := [address for address in open_addresses(config) if address in section.listen]:
+            builder.note_at(
+                section,
+                "listen",
+                f"{', '.join(exposed)} can be reached from other machines, and no key is set, so that anyone "
+                "could use it: set [[keys]] (or --key), listen on 127.0.0.1, or say --insecure "
+                "(server.insecure = true)",
+            )
 
 
 def open_addresses(config: Config) -> list[str]:
-    """Listen addresses that other machines can reach, if no key protects them."""
-    return [] if config.keys else [address for address in config.server.listen if not is_loopback(address)]
+    """Listen addresses that other machines can reach, if no key protects them, and no other way to know a
+    client.
+    """
+    if config.keys or config.jwt or config.anonymous:
+        return []
+    listen = (*config.server.listen, *config.admin.listen)
+    return [address for address in listen if not is_loopback(address)]

@@ -54,7 +54,7 @@ class KeyAccess:
     roles: Annotated[
         tuple[RoleName, ...], 'What it may do; empty: "user", or "admin" where `manage` is set.'
     ] = ()
-    team: Annotated[Name | Literal[""], "Whom its use is counted for, beside itself."] = ""
+    team: Annotated[Name | Literal[""], "Whom its use is counted for, beside itself; empty: nobody."] = ""
     expires: Annotated[Moment | Literal[""], "It opens nothing from then on; empty: never."] = ""
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from ghostllm.config.constraints import Count, Form, Hidden, Pattern, Range, SecretText
 from ghostllm.config.finding import Discovery
+from ghostllm.config.identity import Anonymous, JwtIssuer, KeyAccess, Role
 from ghostllm.config.kinds import Balance, Kind, ModelName, Name, Number, Seconds, Secret, Size, Weight
 from ghostllm.config.money import Budget, LimitsConfig, Price, RateLimits, TeamConfig, UsageConfig
 from ghostllm.config.outbound import Outbound
@@ -122,6 +123,16 @@ class Server:
         default_factory=ServerTimeouts
     )
     cors: Annotated[Cors, "Cross-origin requests from browsers."] = field(default_factory=Cors)
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Admin:
+    """The admin API."""
+
+    listen: Annotated[
+        tuple[Annotated[str, Form("listen")], ...],
+        "Addresses of its own, where nothing else answers; empty: those of the server.",
+    ] = ()
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -244,7 +255,7 @@ class ModelConfig:
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class KeyConfig:
+class KeyConfig(KeyAccess):
     """One API key that clients may use. Exactly one of key and hash is set."""
 
     name: Annotated[Name, "Unique; what logs and metrics show instead of the key."]
@@ -258,10 +269,11 @@ class KeyConfig:
     models: Annotated[
         tuple[ModelName, ...], "Names or patterns (*, ?, [..]) of models it may use; empty: all."
     ] = ()
-    manage: Annotated[bool, "It may have models pulled, copied and deleted, and use the admin API."] = False
+    manage: Annotated[
+        bool, 'Short for roles = ["admin"]: it may also manage models and use the admin API.'
+    ] = False
     weight: Annotated[float, Range(0.01), "Its share of a queue, against the other keys'."] = 1.0
     priority: Annotated[int, "In a queue, higher ones go first, whatever the shares."] = 0
-    team: Annotated[Name | Literal[""], "The team that its use is counted for, too."] = ""
     limits: Annotated[RateLimits, "What may be asked for with it."] = field(default_factory=RateLimits)
     budget: Annotated[Budget, "What may be spent with it."] = field(default_factory=Budget)
 
@@ -271,6 +283,7 @@ class Config:
     """Everything. Immutable: a reload builds another one."""
 
     server: Annotated[Server, "The listening side."] = field(default_factory=Server)
+    admin: Annotated[Admin, "The admin API."] = field(default_factory=Admin)
     log: Annotated[Log, "What is written to standard error."] = field(default_factory=Log)
     routing: Annotated[Routing, "How targets are chosen and failures retried."] = field(
         default_factory=Routing
@@ -301,6 +314,13 @@ class Config:
     usage: Annotated[UsageConfig, "What is remembered of the requests, and by which calendar."] = field(
         default_factory=UsageConfig
     )
+    roles: Annotated[
+        tuple[Role, ...], "What keys and tokens may do, beside the roles admin, operator, user and viewer."
+    ] = ()
+    jwt: Annotated[tuple[JwtIssuer, ...], 'Issuers whose tokens are taken as keys (extra "jwt").'] = ()
+    anonymous: Annotated[
+        tuple[Anonymous, ...], "Clients that need no key, by where they are; the first that fits decides."
+    ] = ()
     timeouts: Annotated[Timeouts, "Time limits towards backends, for all that set none of their own."] = (
         BUILT_IN_TIMEOUTS
     )

@@ -57,6 +57,7 @@ class Fanout:
         for number in range(count):
             exchange = Exchange(self._exchange.request, self._exchange.request_id, self._exchange.received)
             exchange.identity, exchange.call = self._exchange.identity, replace(one)
+            exchange.group = self._exchange.group
             branch = Branch(self, number, exchange)
             self._branches.append(branch)
             generation = Generation(self._generator, self._snapshot, self._door, exchange, branch)

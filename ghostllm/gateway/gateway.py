@@ -17,11 +17,13 @@ from ghostllm.gateway.cors import CorsPolicy
 from ghostllm.gateway.doorway import door_of
 from ghostllm.gateway.generate import Generator
 from ghostllm.gateway.ollama import Ollama
+from ghostllm.gateway.permission import Admission, refused
 from ghostllm.gateway.responses import Responses
-from ghostllm.gateway.routes import Route, Routes, missing
+from ghostllm.gateway.routes import Route, Routes, grouped, missing
+from ghostllm.gateway.sides import AdminSide, is_admin
 from ghostllm.gateway.snapshot import Snapshot
-from ghostllm.message import Exchange, Pairs, Request
-from ghostllm.ports import Handler, Observer, Responder, Work
+from ghostllm.message import Exchange, Identity, Pairs, Request
+from ghostllm.ports import Handler, Observer, Pending, Responder, Work
 from ghostllm.state.responses import ResponseStore
 
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
@@ -32,21 +34,23 @@ SnapshotHandler = Callable[[Snapshot, Exchange, Responder], Work | None]
 @dataclass(slots=True, kw_only=True)
 class Parts:
     """What a gateway is put together from, and keeps over changes of its snapshot. metrics: takes the Accept
-    header; gives content type and text. routes: beside its own. audit: told of every exchange of a route
-    that can change what runs, when it is over.
+    header; gives content type and text. group_of: the group of permissions of a route's name and a method; ""
+    for what is open. routes: beside its own. audit: told of every exchange of a route that can change what
+    runs, when it is over.
     """
 
     generator: Generator
     observer: Observer
     metrics: Callable[[bytes], tuple[str, bytes]]
     store: ResponseStore
+    group_of: Callable[[str, str], str]
     routes: Sequence[Route] = ()
     audit: Callable[[Exchange], None] | None = None
 
 
 class Gateway:
     """Implements ports.Application. `snapshot` may be replaced at any time; each exchange uses the one it
-    began with. extra: routes beside its own.
+    began with. routes: all that it has; raises LookupError when one is in no group of permissions.
     """
 
     def __init__(self, snapshot: Snapshot, parts: Parts) -> None:
@@ -58,7 +62,9 @@ class Gateway:
         self._responses = Responses(parts.generator, parts.store)
         self._id_prefix = f"req_{secrets.token_hex(6)}"
         self._ids = count(1)
-        self.routes = Routes([*self._table(), *parts.routes])
+        table = [*self._table(), *parts.routes]
+        self.routes = Routes([grouped(route, parts.group_of) for route in table])
+        self._here = self.routes
         self._audited = audited(self.routes.all)
         self._audit = parts.audit
         self.snapshot = snapshot
@@ -72,6 +78,11 @@ class Gateway:
         self._snapshot = snapshot
         cors = snapshot.config.server.cors
         self._cors = CorsPolicy(cors) if cors.origins else None
+
+    def part_admin(self) -> AdminSide:
+        """From now on the admin API answers only there."""
+        self._here = Routes([route for route in self.routes.all if not is_admin(route)])
+        return AdminSide(self)
 
     def _table(self) -> list[Route]:
         return [
@@ -93,7 +104,10 @@ class Gateway:
 
     # --- ports.Application
 
-    def open(self, request: Request, now: float) -> tuple[Exchange, Handler | None]:
+    def open(
+        self, request: Request, now: float, routes: Routes | None = None
+    ) -> tuple[Exchange, Handler | None]:
+        """routes: those that answer on the listener it came by; None: those of the server's own."""
         given = request.headers.get(b"x-request-id")
         if given is not None and SANE_REQUEST_ID.fullmatch(given):
             exchange = Exchange(request, given.decode(), now)
@@ -103,7 +117,7 @@ class Gateway:
             exchange.headers = self._cors.answer_headers(request)
         self._observer.opened(exchange)
         try:
-            return exchange, self._admit(exchange)
+            return exchange, self._admit(routes or self._here, exchange)
         except GhostError as error:
             exchange.error = error
             return exchange, None
@@ -135,9 +149,9 @@ class Gateway:
 
     # --- opening
 
-    def _admit(self, exchange: Exchange) -> Handler:
+    def _admit(self, routes: Routes, exchange: Exchange) -> Handler:
         request = exchange.request
-        route = self.routes.find(request.path)
+        route = routes.find(request.path)
         if route is None:
             exchange.door = door_of(request)
             raise missing(request.method, request.path)
@@ -147,11 +161,17 @@ class Gateway:
             exchange.fields += b"request-id: %b\r\n" % exchange.request_id.encode()
         if request.method == "OPTIONS":
             return self._options(route)
-        handler = route.handlers.get(request.method) or self.routes.handler(route, request.method)
+        handler = route.handlers.get(request.method) or routes.handler(route, request.method)
         if not route.open:
             if self.draining:
                 raise Overloaded("this gateway is shutting down", retry_after=1)
-            exchange.identity = self._snapshot.authenticator.identify(request.headers)
+            group = exchange.group = route.groups[request.method]
+            identity = self._snapshot.authenticator.identify(request.headers, request.peer)
+            if not isinstance(identity, Identity):
+                return _awaiting(identity, handler)
+            exchange.identity = identity
+            if not identity.may(group):
+                raise refused(identity, group)
         return handler
 
     # --- handlers
@@ -251,3 +271,12 @@ class Gateway:
         kind, text = self._metrics(exchange.request.headers.get(b"accept", b""))
         exchange.outcome = "ok"
         responder.respond(200, ((b"content-type", kind.encode()),), text)
+
+
+def _awaiting(pending: Pending, handler: Handler) -> Handler:
+    def handle(exchange: Exchange, responder: Responder) -> Work:
+        admission = Admission(pending, handler, exchange, responder)
+        admission.start()
+        return admission
+
+    return handle

@@ -15,6 +15,7 @@ from ghostllm.errors import BodyTooLarge, GhostError, UnsupportedMediaType
 from ghostllm.gateway.attempts import FORWARDED
 from ghostllm.gateway.detached import Unseen
 from ghostllm.gateway.generation import Generation
+from ghostllm.gateway.permission import require_model
 from ghostllm.gateway.pulse import Pulse
 from ghostllm.gateway.sharing import Key, Shared
 from ghostllm.gateway.snapshot import Snapshot
@@ -53,6 +54,9 @@ class Generator:
 
     def generate(self, snapshot: Snapshot, door: Door, exchange: Exchange, responder: Responder) -> Work:
         """Answers the exchange's call. Raises GhostError for the client."""
+        if exchange.identity.confined:
+            assert exchange.call is not None
+            require_model(snapshot, exchange, exchange.call.model)
         self.reserve(snapshot, exchange)
         if snapshot.coalesces:
             call = exchange.call
@@ -88,6 +92,7 @@ class Generator:
             return shared.join(exchange, responder)
         own = Exchange(exchange.request, exchange.request_id, exchange.received)
         own.identity, own.route, own.door, own.call = exchange.identity, exchange.route, exchange.door, call
+        own.group = exchange.group
         shared = self._shared[key] = Shared(own, lambda: self._unshare(key))
         follower = shared.join(exchange, responder)
         generation = Generation(self, snapshot, door, own, shared)

@@ -15,7 +15,6 @@ from ghostllm.api.doors import DOORS
 from ghostllm.errors import (
     BytesWanted,
     ContextLengthExceeded,
-    Forbidden,
     GhostError,
     ModelNotFound,
     Overloaded,
@@ -23,13 +22,14 @@ from ghostllm.errors import (
     UnsupportedParameter,
 )
 from ghostllm.gateway.attempts import Attempts
+from ghostllm.gateway.permission import refused_model
 from ghostllm.gateway.pictures import Pictures
 from ghostllm.gateway.signs import sign_of_life
 from ghostllm.gateway.spending import spent
 from ghostllm.gateway.turn import Place, Turn
 from ghostllm.message import NO_USAGE, Usage
 from ghostllm.routing.arms import at_fault
-from ghostllm.routing.catalog import Model, Target, allowed
+from ghostllm.routing.catalog import Model, Target
 from ghostllm.routing.gate import Gate
 from ghostllm.routing.plan import RoutePlan
 
@@ -110,8 +110,8 @@ class Generation(Attempts):
     def _plan_for(self, model: Model) -> None:
         exchange = self._exchange
         identity = exchange.identity
-        if identity.models and not model.open_to(identity):
-            raise self._forbidden()
+        if identity.confined and not model.open_to(identity, exchange.group):
+            raise refused_model(identity, self._call.model)
         if model.config is not None:
             model = self._arm(model)
         self._model = model
@@ -150,16 +150,12 @@ class Generation(Attempts):
         model = self._snapshot.catalog().find(name)
         if model is not None:
             self._plan(model)
-        elif not allowed(self._exchange.identity, name):
-            raise self._forbidden()
+        elif not self._exchange.identity.may(self._exchange.group, name):
+            raise refused_model(self._exchange.identity, name)
         else:
             raise ModelNotFound(
                 f"no backend serves the model {name!r}; GET /v1/models lists those served", param="model"
             )
-
-    def _forbidden(self) -> Forbidden:
-        key, model = self._exchange.identity.key, self._call.model
-        return Forbidden(f"key {key!r} may not use model {model!r}", param="model")
 
     # --- waiting for a turn
 
@@ -218,7 +214,11 @@ class Generation(Attempts):
             name = config.fallback.unavailable if unavailable else ""
         model = self._snapshot.catalog().find(name) if name else None
         self._visited += (self._model.name,)
-        if model is None or model.name in self._visited or not model.open_to(self._exchange.identity):
+        if (
+            model is None
+            or model.name in self._visited
+            or not model.open_to(self._exchange.identity, self._exchange.group)
+        ):
             return None
         return model
 

@@ -33,7 +33,7 @@ def model(snapshot: Snapshot, exchange: Exchange, responder: Responder) -> None:
     """One model by name or alias. The name may hold slashes, raw or percent-encoded."""
     name = id_behind(MODEL_PATH, exchange.request.path)
     found = snapshot.catalog().find(name)
-    if found is None or not found.open_to(exchange.identity):
+    if found is None or not found.open_to(exchange.identity, exchange.group):
         raise ModelNotFound(f"no backend serves the model {name!r}", param="model")
     render = anthropic.render_model if exchange.door == "anthropic" else openai.render_model
     exchange.outcome = "ok"

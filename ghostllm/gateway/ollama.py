@@ -9,10 +9,11 @@ from typing import Any
 
 from ghostllm.api.calls import check_depth
 from ghostllm.api.ollama import door, listing
-from ghostllm.errors import Forbidden, ModelNotFound, Overloaded, UpstreamError
+from ghostllm.errors import ModelNotFound, Overloaded, UpstreamError
 from ghostllm.gateway.generate import Generator, body_of, read_call
 from ghostllm.gateway.generation import Generation
 from ghostllm.gateway.passage import PassageGeneration
+from ghostllm.gateway.permission import require_model
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.message import Exchange, Passage, Request
 from ghostllm.net.fetch import fetch_by
@@ -70,15 +71,15 @@ class Ollama:
     def manage(self, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Generation:
         """`pull`, `delete` and `copy` go to an Ollama behind. Raises GhostError for the client."""
         request = exchange.request
-        if not exchange.identity.manage:
-            raise Forbidden(f"key {exchange.identity.key!r} may not manage models")
         body = _json(snapshot, request)
         if request.path == "/api/copy":
             name, destination = door.read_copy(body)
             fields = {"source": name, "destination": destination}
+            require_model(snapshot, exchange, destination)
         else:
             name, fields = door.read_model(body)
             check_depth(body, fields, snapshot.json_depth)
+        require_model(snapshot, exchange, name)
         exchange.call = Passage(
             "ollama", "passage", name, body, fields, method=request.method, path=request.path,
             content_type=b"application/json",
@@ -160,7 +161,7 @@ def _is_ollama(upstream: Upstream) -> bool:
 
 def _model(snapshot: Snapshot, exchange: Exchange, name: str) -> Model:
     model = snapshot.catalog().find(name)
-    if model is None or not model.open_to(exchange.identity):
+    if model is None or not model.open_to(exchange.identity, exchange.group):
         raise ModelNotFound(f"model {name!r} not found", param="model")
     return model
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from urllib.parse import unquote
 
 from ghostllm.errors import GhostError, MethodNotAllowed, NotFound, NotImplementedHere
@@ -22,7 +22,8 @@ ELSEWHERE = (
 @dataclass(slots=True, frozen=True)
 class Route:
     """name: for logs and metrics. prefix: the path goes on (an id follows). open: no key is asked for. door:
-    the dialect of its clients; "" where the path does not tell.
+    the dialect of its clients; "" where the path does not tell. groups: what each method needs permission
+    for, as the gateway that has the route was told.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Route:
     prefix: bool = False
     open: bool = False
     door: str = "openai"
+    groups: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def allow(self) -> str:
@@ -63,6 +65,15 @@ class Routes:
                 raise NotImplementedHere(f"unknown method {method!r}")
             raise MethodNotAllowed(f"{route.path} takes {route.allow}, not {method}", allow=route.allow)
         return handler
+
+
+def grouped(route: Route, group_of: Callable[[str, str], str]) -> Route:
+    """The route with the groups of its methods. Raises LookupError."""
+    methods = {*route.handlers, "HEAD"} if "GET" in route.handlers else set(route.handlers)
+    groups = {method: group_of(route.name, method) for method in methods}
+    if any((group == "") != route.open for group in groups.values()):
+        raise LookupError(f"the route {route.name!r} asks for a key and takes no permission, or the reverse")
+    return replace(route, groups=groups)
 
 
 def missing(method: str, path: str) -> GhostError:

@@ -1,4 +1,4 @@
-"""Who is asking: by a key, by a token, or by where they are. Without any of these set up, everybody may all.
+"""Who is asking: by a key, by a token, or by where they are. Without any of these set up: `keyless`.
 
     keys -> tokens -> anonymous
 
@@ -13,14 +13,9 @@ from typing import Protocol
 from ghostllm.errors import InvalidKey
 from ghostllm.message import Identity
 from ghostllm.policy.anonymous import AnonymousRules
-from ghostllm.policy.keys import EVERYBODY, MISSING, WRONG, KeyRing, presented
-
-
-class Pending(Protocol):
-    """Somebody who cannot be told yet."""
-
-    async def settle(self) -> Identity:
-        """Raises GhostError for the client."""
+from ghostllm.policy.keyless import somebody
+from ghostllm.policy.keys import MISSING, WRONG, KeyRing, presented
+from ghostllm.ports import Pending
 
 
 class Tokens(Protocol):
@@ -32,7 +27,9 @@ class Tokens(Protocol):
 
 
 class Authenticator:
-    """tokens, anonymous: None where the configuration has none."""
+    """Implements ports.Authenticator, as a KeyRing alone does, which has less to do. tokens, anonymous: None
+    where the configuration has none.
+    """
 
     def __init__(
         self, keys: KeyRing, tokens: Tokens | None = None, anonymous: AnonymousRules | None = None
@@ -52,7 +49,7 @@ class Authenticator:
     def identify(self, headers: dict[bytes, bytes], peer: str = "") -> Identity | Pending:
         """peer: the client's address. Raises InvalidKey. Pending: the answer has to be waited for."""
         if self.keyless:
-            return EVERYBODY
+            return somebody(headers, peer)
         credential = presented(headers)
         if credential:
             tokens = self._tokens

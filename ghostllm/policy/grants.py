@@ -10,9 +10,11 @@ from ghostllm.config.identity import GROUPS, Role
 
 
 class Grants:
-    """groups: what may be done at all. models: patterns to which all of it is confined; none: every model."""
+    """groups: what may be done at all. confines: some of it with some models only. models: patterns to which
+    all of it is confined; none: every model.
+    """
 
-    __slots__ = ("_confined", "_models", "_own", "_patterns", "groups")
+    __slots__ = ("_confined", "_models", "_own", "_patterns", "confines", "groups")
 
     def __init__(self, roles: Iterable[Role], models: Sequence[str] = ()) -> None:
         allowed: dict[str, frozenset[str] | None] = {}
@@ -27,6 +29,7 @@ class Grants:
         self._confined = {
             group: _compiled(patterns) for group, patterns in allowed.items() if patterns is not None
         }
+        self.confines = bool(self._own or self._confined)
 
     def __repr__(self) -> str:
         return f"<Grants {' '.join(sorted(self.groups)) or 'nothing'}>"

@@ -50,5 +50,5 @@ def token_verifier(
     try:
         from ghostllm.policy.tokens import TokenVerifier
     except ImportError:
-        raise ConfigError(["issuers: tokens (JWT) need an extra: pip install 'ghostllm[jwt]'"]) from None
+        raise ConfigError(["jwt: tokens need an extra: pip install 'ghostllm[jwt]'"]) from None
     return TokenVerifier(issuers, book, world, previous)

@@ -55,6 +55,7 @@ class KeySource:
         self._wake = asyncio.Event()
         self._fetched = asyncio.Event()  # the next fetch is over; replaced by another one then
         self._begun: float | None = None  # the last fetch, in ticks
+        self._under_way = False
         self._failing = ""
         self._fixed = issuer.secret is not None
         if issuer.secret is not None:
@@ -92,7 +93,7 @@ class KeySource:
         """Whether a token may cause a fetch now, or wait for one that is under way."""
         if self._fixed:
             return False
-        if self._begun is None or self._wanted:
+        if self._begun is None or self._wanted or self._under_way:
             return True
         return self._world.ticks() - self._begun >= (COOLDOWN if self._keys else RETRY)
 
@@ -129,6 +130,7 @@ class KeySource:
     async def refresh(self) -> None:
         """Fetches the keys. Failures are reported, not raised."""
         self._begun = self._world.ticks()
+        self._under_way = True
         try:
             async with asyncio.timeout(PATIENCE):
                 keys = key_set(await self._body(), self.issuer.algorithms)
@@ -139,6 +141,8 @@ class KeySource:
         else:
             self._tell("")
             self._take(keys)
+        finally:
+            self._under_way = False
         self._wanted = False
         self.finished += 1
         self._fetched.set()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from hmac import compare_digest
 
-from ghostllm.config.identity import KeyAccess, moment
+from ghostllm.config.identity import moment
 from ghostllm.config.schema import KeyConfig
 from ghostllm.errors import InvalidKey
 from ghostllm.message import Identity
 from ghostllm.policy.keyhash import KeyHash, make_secret
+from ghostllm.policy.keyless import somebody
 from ghostllm.policy.principal import Principal
 from ghostllm.policy.roles import RoleBook, may_manage
 
@@ -19,12 +20,7 @@ MISSING = "no API key: send `Authorization: Bearer <key>`"
 WRONG = "this API key is not known here"
 EXPIRED = "this API key has expired"
 
-
-EVERYBODY = Identity(manage=True)
-"""Whoever asks a gateway without keys, which listens on its own machine only: the machine's owner."""
-
 NEVER = float("inf")
-_NO_ACCESS = KeyAccess()
 
 
 def hash_key(key: str) -> bytes:
@@ -69,9 +65,9 @@ class MadeKeys:
 class KeyRing:
     """Implements ports.Authenticator. Only hashes of keys are held, keyed ones but for keys of which the
     configuration gives the SHA-256; the whole key is hashed, and the hash compared in constant time, so
-    neither a prefix nor a hash passes for a key. Without any key everybody is anonymous.
+    neither a prefix nor a hash passes for a key. Without any key everybody is anonymous (`keyless`).
 
-    access: what the keys may do, by their names. made: keys made at run time under the same `hasher`; they
+    made: keys made at run time under the same `hasher`; they
     come and go while the ring stays. clock: seconds since 1970.
     """
 
@@ -79,7 +75,6 @@ class KeyRing:
         self,
         keys: Sequence[KeyConfig],
         *,
-        access: Mapping[str, KeyAccess] | None = None,
         book: RoleBook | None = None,
         hasher: KeyHash | None = None,
         made: MadeKeys | None = None,
@@ -92,7 +87,7 @@ class KeyRing:
         self._held: dict[bytes, Held] = {}
         self._by_sha256: dict[bytes, Held] = {}
         for key in keys:
-            held = self._hold(key, (access or {}).get(key.name, _NO_ACCESS))
+            held = self._hold(key)
             (self._held if key.key is not None else self._by_sha256)[held.digest] = held
 
     def __repr__(self) -> str:
@@ -106,9 +101,9 @@ class KeyRing:
         """No key has ever been set."""
         return not self._held and not self._by_sha256 and not self._made.ever
 
-    def identify(self, headers: dict[bytes, bytes]) -> Identity:
+    def identify(self, headers: dict[bytes, bytes], peer: str = "") -> Identity:
         if self.keyless:
-            return EVERYBODY
+            return somebody(headers, peer)
         key = presented(headers)
         if not key:
             raise InvalidKey(MISSING)
@@ -134,18 +129,18 @@ class KeyRing:
         held.used = now
         return held.identity
 
-    def _hold(self, key: KeyConfig, access: KeyAccess) -> Held:
+    def _hold(self, key: KeyConfig) -> Held:
         if key.key is not None:
             digest = self._hasher.of_key(key.key.reveal().encode())
         else:
             digest = bytes.fromhex(key.hash.removeprefix("sha256:"))
-        roles = access.roles or (("admin",) if key.manage else ("user",))
+        roles = tuple(key.roles) or (("admin",) if key.manage else ("user",))
         grants = self._book.grants(roles, key.models)
         identity = Principal(
-            key.name, tuple(key.models), key.manage or may_manage(grants), key.weight, key.priority,
-            roles=roles, grants=grants, team=access.team or key.team,
+            key.name, tuple(key.models), may_manage(grants), key.weight, key.priority,
+            roles=roles, grants=grants, team=key.team,
         )  # fmt: skip
-        return Held(digest, identity, moment(access.expires) if access.expires else NEVER)
+        return Held(digest, identity, moment(key.expires) if key.expires else NEVER)
 
 
 def presented(headers: dict[bytes, bytes]) -> bytes:

@@ -8,13 +8,9 @@ asked for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
 
 from ghostllm.config.identity import Group, Role
-from ghostllm.errors import Forbidden
-from ghostllm.message import Identity
 from ghostllm.policy.grants import Grants
-from ghostllm.policy.principal import Principal
 
 OPEN = ""
 """The group of what nobody needs a permission for."""
@@ -93,33 +89,6 @@ class RoleBook:
             if len(self._grants) < 10_000:  # tokens bring combinations of their own
                 self._grants[key] = grants
         return grants
-
-
-_BUILT_IN_BOOK = RoleBook()
-_EVERYTHING = _BUILT_IN_BOOK.grants(("admin",))
-_ORDINARY = _BUILT_IN_BOOK.grants(("user",))
-
-
-def may(identity: Identity, group: str, model: str | None = None) -> bool:
-    """Whether `identity` may do what `group` means with `model`; None: with any."""
-    if group == OPEN:
-        return True
-    if isinstance(identity, Principal):
-        return identity.grants.allow(group, model)
-    grants = _EVERYTHING if identity.manage else _ORDINARY
-    if not grants.allow(group, model):
-        return False
-    return model is None or not identity.models or any(fnmatchcase(model, one) for one in identity.models)
-
-
-def require(identity: Identity, group: str, model: str | None = None) -> None:
-    """Raises Forbidden for the client."""
-    if may(identity, group, model):
-        return
-    roles = ", ".join(identity.roles) if isinstance(identity, Principal) else ""
-    held = f" (its roles: {roles})" if roles else ""
-    with_model = f" with model {model[:200]!r}" if model is not None else ""
-    raise Forbidden(f"{identity.key!r} may not do this{with_model}: it needs the permission {group!r}{held}")
 
 
 def may_manage(grants: Grants) -> bool:

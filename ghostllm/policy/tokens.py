@@ -87,10 +87,9 @@ class TokenVerifier:
             try:
                 if kept is None or not kept.same_as(issuer):
                     kept = KeySource(issuer, world)
-                kept.issuer = issuer
                 self._sources[issuer.issuer] = kept
             except ValueError as error:
-                problems.append(f"issuers: {issuer.name}: {error}")
+                problems.append(f"jwt: {issuer.name}: {error}")
         if problems:
             raise ConfigError(problems)
 
@@ -117,7 +116,8 @@ class TokenVerifier:
     async def run(self) -> None:
         """Fetches keys, for ever; for one task of whoever owns this. Nothing is fetched without it."""
         async with asyncio.TaskGroup() as group:
-            for source in self._sources.values():
+            for name, source in self._sources.items():
+                source.issuer = self._issuers[name]  # of one that was taken over `refresh` may be another
                 group.create_task(source.run())
 
     def _verify(self, token: bytes, digest: bytes) -> Identity | PendingToken:

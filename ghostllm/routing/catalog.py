@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 
 from ghostllm.config.patterns import backend_matches, is_pattern
 from ghostllm.config.schema import BackendConfig, Config, ModelConfig
@@ -45,9 +44,9 @@ class Model:
         picky = any(target.context is not None or target.capabilities for target in self.targets)
         object.__setattr__(self, "picky", picky)
 
-    def open_to(self, identity: Identity) -> bool:
-        """Whether a key may use it."""
-        return allowed(identity, self.asked or self.name)
+    def open_to(self, identity: Identity, group: str) -> bool:
+        """Whether a key may use it for what a group of routes means."""
+        return identity.may(group, self.asked or self.name)
 
     def called(self, name: str) -> Model | None:
         """Of a name with a wildcard, the model for one of the names it stands for; None: not for this."""
@@ -91,8 +90,12 @@ class Catalog:
         return self._by_wildcard(name) if self.wildcards else None
 
     def visible(self, identity: Identity) -> list[Model]:
-        """Those that a key may use, by names that can be asked for."""
-        return [model for model in self.models.values() if "*" not in model.name and model.open_to(identity)]
+        """Those that a key may see, by names that can be asked for."""
+        return [
+            model
+            for name, model in self.models.items()
+            if "*" not in name and model.open_to(identity, "models")
+        ]
 
     def _by_wildcard(self, name: str) -> Model | None:
         known = self._called.get(name)
@@ -105,10 +108,6 @@ class Catalog:
                     self._called[name] = known
                     break
         return known
-
-
-def allowed(identity: Identity, model: str) -> bool:
-    return not identity.models or any(fnmatchcase(model, pattern) for pattern in identity.models)
 
 
 def build(

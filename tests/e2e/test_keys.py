@@ -87,7 +87,8 @@ def test_what_is_open_and_what_is_not(locked: Gateway) -> None:
         assert locked.ask("GET", path).status == 200
     for path in ("/v1/models", "/v1/models/m", "/metrics"):
         assert locked.ask("GET", path).status == 401
-    assert locked.ask("GET", "/metrics", None, {"Authorization": f"Bearer {ALL}"}).status == 200
+    assert locked.ask("GET", "/v1/models", None, {"Authorization": f"Bearer {ALL}"}).status == 200
+    assert locked.ask("GET", "/metrics", None, {"Authorization": f"Bearer {ALL}"}).status == 403
 
 
 def test_a_body_is_not_read_for_a_stranger(locked: Gateway) -> None:

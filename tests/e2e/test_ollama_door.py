@@ -120,7 +120,7 @@ def test_models_are_managed_by_keys_that_may(locked: Gateway, fakes: Fakes) -> N
     body, kind = {"model": "new:1b"}, "application/x-ndjson"
     fakes.ollama.script({"path": "/api/pull", "body": PULLED, "content_type": kind})
     refused = locked.ask("POST", "/api/pull", body, user)
-    assert refused.status == 403 and "may not manage" in refused.json()["error"]
+    assert refused.status == 403 and "permits 'models:write'" in refused.json()["error"]
     pulled = locked.ask("POST", "/api/pull", body, boss)
     assert (pulled.status, pulled.body.decode()) == (200, PULLED)
     [asked] = [one for one in fakes.ollama.requests if one.target == "/api/pull"]

@@ -25,7 +25,7 @@ def request(
     minor: int = 1,
 ) -> bytes:
     """A sound request; `headers` wins over the defaults, and None as a value takes a default away."""
-    fields: dict[str, str | None] = {"Host": "gateway.test"}
+    fields: dict[str, str | None] = {"Host": "localhost"}
     if body is not None:
         fields |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
     fields |= headers or {}

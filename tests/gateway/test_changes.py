@@ -7,12 +7,12 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.policy.test_route_table import table  # noqa: F401
 
 from ghostllm.errors import Forbidden, NotFound
 from ghostllm.gateway.changes import DEEPEST, HIDDEN, LARGEST_BODY, action_of, asked_for, audited, shown
 from ghostllm.gateway.routes import Route
 from ghostllm.message import Exchange, Identity, Request
-from tests.policy.test_route_table import table  # noqa: F401
 
 
 def test_every_route_that_changes_something_is_audited(table):  # noqa: F811

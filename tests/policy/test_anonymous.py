@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ghostllm.config.identity import Anonymous
 from ghostllm.policy import anonymous as module
 from ghostllm.policy.anonymous import AnonymousRules
-from ghostllm.policy.roles import RoleBook, may
+from ghostllm.policy.roles import RoleBook
 
 LAB = Anonymous(
     name="lab", networks=("10.1.0.0/16", "fd00::/8"), roles=("viewer",), limits="small", team="lab"
@@ -50,8 +50,8 @@ def test_they_have_rights_of_their_own():
         "anonymous",
         False,
     )
-    assert may(lab, "metrics") and not may(lab, "chat")
-    assert may(office, "chat", "tiny") and not may(office, "chat", "big")
+    assert lab.may("metrics") and not lab.may("chat")
+    assert office.may("chat", "tiny") and not office.may("chat", "big")
 
 
 def test_a_placeholder_is_no_key_and_a_key_is_no_placeholder():

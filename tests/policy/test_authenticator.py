@@ -15,7 +15,8 @@ from ghostllm.errors import InvalidKey
 from ghostllm.policy.anonymous import AnonymousRules
 from ghostllm.policy.authenticator import Authenticator
 from ghostllm.policy.issuers import token_verifier
-from ghostllm.policy.keys import EVERYBODY, KeyRing
+from ghostllm.policy.keyless import OWNER, STRANGER
+from ghostllm.policy.keys import KeyRing
 from ghostllm.policy.roles import RoleBook
 from tests.policy.issuer import RSA_KEY, SECRET, Issuer, configured, running, token
 
@@ -57,8 +58,10 @@ def test_who_means_to_be_somebody_and_is_not_is_refused(headers, peer, words):
         everything().identify(headers, peer)
 
 
-def test_with_nothing_set_up_everybody_may_all_and_with_anything_not():
-    assert Authenticator(KeyRing([])).identify({}, "11.1.1.1") is EVERYBODY
+def test_with_nothing_set_up_this_machine_may_all_and_with_anything_not():
+    door = Authenticator(KeyRing([]))
+    assert door.keyless and door.identify({b"host": b"localhost"}, "127.0.0.1") is OWNER
+    assert door.identify({b"host": b"localhost"}, "11.1.1.1") is STRANGER
     for door in (
         Authenticator(KeyRing([]), Issuer().verifier(**HS)), Authenticator(KeyRing([]), anonymous=RULES),
         Authenticator(KEYS),
@@ -96,4 +99,4 @@ def test_without_issuers_no_verifier_and_no_import_of_it():
         "except ConfigError as error: print(error)\n"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told == "issuers: tokens (JWT) need an extra: pip install 'ghostllm[jwt]'\n"
+    assert told == "jwt: tokens need an extra: pip install 'ghostllm[jwt]'\n"

@@ -7,7 +7,7 @@ import pytest
 from ghostllm.config.identity import Claims, Role
 from ghostllm.policy.claims import principal
 from ghostllm.policy.compact import Malformed
-from ghostllm.policy.roles import RoleBook, may
+from ghostllm.policy.roles import RoleBook
 from tests.policy.issuer import claims, configured
 
 KEYCLOAK = {
@@ -28,14 +28,14 @@ def test_names_roles_team_and_limits_by_their_paths():
         org={"team": "red"}, plan="gold",
     )  # fmt: skip
     assert (found.key, found.roles, found.team, found.limits) == ("corp:ann", ("user", "own"), "red", "gold")
-    assert may(found, "chat") and may(found, "metrics") and not found.manage
+    assert found.may("chat") and found.may("metrics") and not found.manage
     assert who(KEYCLOAK, preferred_username="a", realm_access={"roles": ["llm-admins"]}).manage
 
 
 def test_a_role_there_counts_for_nothing_here_unless_it_is_mapped():
     for roles in (["admin"], ["operator", "user"], "admin", ["gone"], ["LLM-ADMINS"], [["llm-admins"]]):
         found = who(KEYCLOAK, preferred_username="ann", realm_access={"roles": roles})
-        assert not any(may(found, group) for group in ("chat", "models", "metrics", "admin:read"))
+        assert not any(found.may(group) for group in ("chat", "models", "metrics", "admin:read"))
 
 
 def test_roles_in_one_text_with_spaces():
@@ -55,7 +55,7 @@ def test_what_the_token_does_not_say_the_configuration_does():
     config = {"team": "all", "limits": "plain", "claims": Claims(team="t", limits="l"), "models": ("q*",)}
     assert (who(config).team, who(config).limits, who(config).models) == ("all", "plain", ("q*",))
     assert (who(config, t="red", l="big").team, who(config, t="red", l="big").limits) == ("red", "big")
-    assert not may(who(config), "chat", "other")
+    assert not who(config).may("chat", "other")
 
 
 @pytest.mark.parametrize("subject", [None, "", 7, ["ann"], {"a": 1}, True, "a" * 257])

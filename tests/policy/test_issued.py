@@ -12,7 +12,7 @@ from ghostllm.policy import issued as module
 from ghostllm.policy.issued import IssuedKeys, KeyExists
 from ghostllm.policy.keyhash import KeyHash
 from ghostllm.policy.keys import KeyRing
-from ghostllm.policy.roles import RoleBook, may
+from ghostllm.policy.roles import RoleBook
 from ghostllm.state.database import Database
 from ghostllm.state.keys import COMPONENT, KeyTable, KeyTerms
 
@@ -75,7 +75,7 @@ def test_a_key_is_made_and_opens_the_door():
             "small",
         )
         assert (identity.weight, identity.priority, identity.id) == (2.0, 3, record.id)
-        assert may(identity, "metrics") and not may(identity, "chat") and not identity.manage
+        assert identity.may("metrics") and not identity.may("chat") and not identity.manage
         assert house(key[:-1]) == house(key + "x") == house(record.digest.hex()) == WRONG
         house.clock.now += 10
         assert house(key) == EXPIRED
@@ -280,11 +280,11 @@ def test_other_roles_count_from_the_moment_they_are_set():
     async def speak(house):
         key = house.keys.create("ann", KeyTerms(roles=("own",)))[1]
         headers = {b"x-api-key": key.encode()}
-        assert may(house.ring.identify(headers), "metrics")
+        assert house.ring.identify(headers).may("metrics")
         house.keys.set_roles(RoleBook([Role(name="own", allow=("chat",))]))
-        assert not may(house.ring.identify(headers), "metrics") and may(house.ring.identify(headers), "chat")
+        assert not house.ring.identify(headers).may("metrics") and house.ring.identify(headers).may("chat")
         house.keys.set_roles(RoleBook())  # the role is gone: nothing is left of it
-        assert not may(house.ring.identify(headers), "chat")
+        assert not house.ring.identify(headers).may("chat")
 
     run(speak, book=RoleBook([Role(name="own", allow=("metrics",))]))
 

@@ -346,3 +346,21 @@ def test_times_of_the_issuer_that_is_there_now_count_after_a_reload():
         assert source_of(again).due() == 60.0
 
     asyncio.run(inside())
+
+
+def test_a_token_that_comes_while_keys_are_fetched_waits_for_them():
+    """Also for the first fetch of all, which nobody asked for."""
+    issuer = Issuer()
+
+    async def inside():
+        issuer.hold = asyncio.Event()
+        verifier = issuer.verifier()
+        async with running(verifier):
+            await issuer.begun.wait()
+            waiting = [asyncio.create_task(settled(verifier, token())) for _ in range(3)]
+            await asyncio.sleep(0)
+            issuer.hold.set()
+            assert {(await one).key for one in waiting} == {"corp:ann"}
+        assert len(issuer.asked) == 1
+
+    asyncio.run(inside())

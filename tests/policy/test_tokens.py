@@ -357,7 +357,7 @@ def test_what_is_a_token_at_all():
 def test_a_key_file_that_cannot_be_used_is_told_at_the_start(tmp_path):
     path = tmp_path / "keys.json"
     path.write_text('{"keys": []}')
-    with pytest.raises(ConfigError, match="issuers: corp: the key set has no usable key: it is empty"):
+    with pytest.raises(ConfigError, match="jwt: corp: the key set has no usable key: it is empty"):
         Issuer().verifier(jwks_url="", jwks_file=str(path))
     with pytest.raises(ConfigError, match="cannot read .*No such file"):
         Issuer().verifier(jwks_url="", jwks_file=str(tmp_path / "none.json"))

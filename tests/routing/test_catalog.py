@@ -142,8 +142,8 @@ def test_a_wildcard_is_not_listed_and_a_key_s_patterns_are_for_what_was_asked():
     catalog = served("gpt-*")
     assert catalog.visible(Identity("k")) == []
     one = Identity("k", ("gpt-4*",))
-    assert catalog.find("gpt-4o").open_to(one) and not catalog.find("gpt-3").open_to(one)
-    assert catalog.find("gpt-3").open_to(Identity("k"))
+    assert catalog.find("gpt-4o").open_to(one, "chat") and not catalog.find("gpt-3").open_to(one, "chat")
+    assert catalog.find("gpt-3").open_to(Identity("k"), "chat")
 
 
 def test_names_that_clients_invent_are_remembered_within_bounds():

@@ -13,6 +13,7 @@ from ghostllm.admin.openapi.parts import (
     NUMBER,
     OBJECT,
     TEXT,
+    WHOLE,
     Description,
     Operation,
     Schema,
@@ -45,8 +46,20 @@ def _done(
     )
 
 
-LISTED_KEYS = obj("keys", keys=arr(obj("name id", name=TEXT, id=TEXT)))
-WANTED_KEY = obj(name=TEXT, roles=arr(TEXT), models=arr(TEXT), team=maybe(TEXT), limits=OBJECT)
+LISTED_KEYS = obj("keys", keys=arr(obj("name id", name=TEXT, id=maybe(TEXT))))
+EXPIRES = says(TEXT, "2027-01-31, 2027-01-31T18:00:00Z, or a number of seconds since 1970.")
+WANTED_KEY = obj(
+    "name",
+    name=TEXT,
+    roles=arr(TEXT),
+    models=arr(TEXT),
+    team=maybe(TEXT),
+    limits=says(TEXT, "A name of [[limits]]."),
+    weight=NUMBER,
+    priority=WHOLE,
+    expires=EXPIRES,
+)
+ROTATION = obj(overlap=says(NUMBER, "Seconds for which the older one goes on."), expires=EXPIRES)
 
 KEYS = Description(
     {
@@ -65,7 +78,7 @@ KEYS = Description(
         },
         "/admin/api/keys/{key}/rotate": {
             "POST": _done(
-                "Make a new key in an older one's place; both are good for a while", OBJECT, body=OBJECT
+                "Make a new key in an older one's place; both are good for a while", OBJECT, body=ROTATION
             )
         },
     }

@@ -202,7 +202,7 @@ class Gateway:
         return f"{self.url} answered {answer.status}: {message}"
 
     def _unknown_key(self) -> str:
-        made = "keys are [[keys]] of the gateway's configuration"
+        made = "keys stand in its configuration, or are made by `ghostctl keys create`"
         if not self.key:
             ways = "--key KEY, GHOSTLLM_KEY" + (f" or `key` in {self.file}" if self.file else "")
             return f"{self.url} wants a key and none was given: {ways} ({made})"

@@ -12,7 +12,9 @@ from ghostllm.config.identity import Anonymous, Role
 from ghostllm.config.inputs import Inputs, Source
 from ghostllm.config.kinds import Secret
 from ghostllm.config.schema import Admin, Config, KeyConfig, Log, Server
+from ghostllm.gateway.changes import audited
 from ghostllm.gateway.routes import Route, grouped
+from ghostllm.gateway.sides import is_admin
 from ghostllm.message import Request
 from ghostllm.policy.roles import OPEN, group_of
 
@@ -181,3 +183,18 @@ def test_an_open_route_with_a_permission_does_not_start():
     for route in (Route("metrics", "/x", {"GET": print}, open=True), Route("health", "/x", {"GET": print})):
         with pytest.raises(LookupError, match="or the reverse"):
             grouped(route, group_of)
+
+
+def test_every_route_that_changes_something_is_audited():
+    """A new admin route is here without being told so."""
+
+    def look(app):
+        routes = {route.name: route for route in app.gateway.routes.all}
+        names = audited(routes.values())
+        for route in routes.values():
+            changes = not {"GET", "HEAD"}.issuperset(route.handlers)
+            managing = is_admin(route) or route.name in CHANGES_MODELS
+            assert (route.name in names) == (changes and managing), route.name
+        assert {"admin_backend", "admin_keys", "admin_key", "ollama_pull"} <= names and "chat" not in names
+
+    running(look)

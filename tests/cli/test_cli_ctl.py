@@ -112,7 +112,7 @@ def test_models(capsys):
     [
         (
             (401, {"error": {"message": "no"}}),
-            "does not take the key of --key: keys are [[keys]] of the gateway's configuration",
+            "does not take the key of --key: keys stand in its configuration",
         ),
         ((503, {"error": {"message": "shutting\ndown"}}), "answered 503: shutting down"),
         ((500, []), "answered 500: -"),

@@ -168,7 +168,7 @@ def test_what_changes_something(capsys, word):
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (refusal(401, "no"), "does not take the key of --key: keys are [[keys]] of"),
+        (refusal(401, "no"), "does not take the key of --key: keys stand in its"),
         (refusal(404, "no such path: /admin/api"), "an older gateway, or one whose admin API listens on"),
         (
             refusal(403, "key 'a' may not"),

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ghostllm.config.schema import Config
-from ghostllm.errors import UpstreamProtocolError
-from ghostllm.net.fetch import fetch
+from ghostllm.errors import ConfigError
+from ghostllm.net.guarded import GuardedClient, guarded_client
 from ghostllm.observe.log import Logger
 from ghostllm.policy.anonymous import AnonymousRules
 from ghostllm.policy.authenticator import Authenticator
 from ghostllm.policy.issued import USE_SECONDS, IssuedKeys
-from ghostllm.policy.issuers import World, token_verifier
+from ghostllm.policy.issuers import World, hosts, token_verifier
 from ghostllm.policy.keyhash import KeyHash, make_secret
 from ghostllm.policy.keys import KeyRing
 from ghostllm.policy.roles import RoleBook
@@ -26,7 +24,6 @@ from ghostllm.state.keys import KeyTable
 if TYPE_CHECKING:
     from ghostllm.policy.tokens import TokenVerifier
 
-FETCH_SECONDS = 10.0
 LARGEST_DOCUMENT = 1 << 20
 
 
@@ -42,7 +39,8 @@ class Access:
         self.config = config
         self.book = RoleBook(config.roles)
         self._log = log
-        self._world = World(fetch=_document, report=self._report)
+        self._client = _client_of(config)
+        self._world = World(fetch=self._fetch, report=self._report)
         self._tokens: TokenVerifier | None = token_verifier(config.jwt, self.book, self._world)
         self._changed = asyncio.Event()
 
@@ -63,9 +61,11 @@ class Access:
         has been fetched of issuers stay. Raises ConfigError.
         """
         book = RoleBook(config.roles)
+        client = _client_of(config)
         tokens = token_verifier(config.jwt, book, self._world, self._tokens)
 
         def commit() -> None:
+            self._client = client
             self._tokens = tokens
             self.issued.set_roles(book)
             self._put_up(config, book)
@@ -108,6 +108,9 @@ class Access:
                 if fetching is not None:
                     fetching.cancel()
 
+    async def _fetch(self, address: str) -> bytes:
+        return await self._client.body(address)
+
     def _report(self, issuer: str, reason: str) -> None:
         if reason:
             self._log.warning("keys of an issuer not fetched", issuer=issuer, reason=reason)
@@ -117,18 +120,14 @@ class Access:
 
 def check_issuers(config: Config) -> None:
     """Raises ConfigError where tokens cannot be verified: an extra is missing, or a file of keys is none."""
-    token_verifier(config.jwt, RoleBook(config.roles), World(fetch=_document))
+    token_verifier(config.jwt, RoleBook(config.roles), World(fetch=_client_of(config).body))
 
 
-async def _document(address: str) -> bytes:
-    """What is at an address. Raises GhostError, OSError, ValueError."""
-    if not re.fullmatch("[!-~]+", address):  # it may come from somebody's discovery document
-        raise ValueError("its address is no URL")
-    parts = urlsplit(address)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    found = await fetch(
-        f"{parts.scheme}://{parts.netloc}", path, seconds=FETCH_SECONDS, limit=LARGEST_DOCUMENT
-    )
-    if found.status != 200:
-        raise UpstreamProtocolError(f"it answered {found.status}")
-    return found.body
+def _client_of(config: Config) -> GuardedClient:
+    """What fetches keys. The hosts that the configuration names may be anywhere; where their documents and
+    redirects lead may not. Raises ConfigError.
+    """
+    try:
+        return guarded_client(config.outbound, LARGEST_DOCUMENT, hosts(config.jwt))
+    except OSError as error:
+        raise ConfigError([f"outbound.tls_ca: {error.strerror or error}"]) from None

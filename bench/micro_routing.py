@@ -28,7 +28,7 @@ class Route(NamedTuple):
 
     def model(self) -> Model:
         model = self.catalog.find("bench")
-        assert model is not None and model.open_to(self.identity)
+        assert model is not None and model.open_to(self.identity, "chat")
         return model
 
     def plan(self, now: float) -> RoutePlan:

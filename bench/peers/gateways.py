@@ -14,6 +14,7 @@ from typing import get_args
 from bench.peers.peer import CACHE, ROOT, Peer, executable, flow_style, free_port, pip
 from ghostllm.config import schema
 
+MODELS = {"bench": "mock", "slow": "mock", "bench-ollama": "mock-ollama", "bench-anthropic": "mock-anthropic"}
 COMPILED = ROOT / "build" / "compiled"
 
 
@@ -21,7 +22,7 @@ class GhostLLM(Peer):
     name = "ghostllm"
     title = "GhostLLM"
     key = "sk-bench-0123456789abcdef0123456789abcdef"
-    note = "key check, limits, metrics, JSON access log on"
+    note = "key check, limits, budget, ledger, metrics, JSON access log on"
 
     def command(self) -> list[str]:
         keys = "".join(f'[[keys]]\nname = "other-{n}"\nkey = "sk-other-{n}"\n' for n in range(8))
@@ -33,17 +34,30 @@ class GhostLLM(Peer):
             for name, kind in backends
             if kind in known
         )
+        models = "".join(
+            f'[[models]]\nname = "{model}"\ntargets = [{{ backend = "{backend}" }}]\n'
+            "price = { input = 0.5, output = 1.5 }\n"
+            for model, backend in MODELS.items()
+        )
         (self.folder / "ghostllm.toml").write_text(f"""
             [server]
             listen = ["{self.address}"]
             [log]
             format = "json"
             access = true
+            [state]
+            file = "{self.folder / "state.db"}"
             {tables}
             {keys}
             [[keys]]
             name = "bench"
             key = "{self.key}"
+            budget = {{ day = 1_000_000, month = 10_000_000 }}
+            [keys.limits]
+            requests_per_minute = 1_000_000_000
+            tokens_per_minute = 1_000_000_000
+            concurrent = 100_000
+            {models}
             """)
         return [sys.executable, "-m", "ghostllm", "serve", "--config", str(self.folder / "ghostllm.toml")]
 

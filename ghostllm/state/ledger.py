@@ -190,18 +190,18 @@ class Ledger:
 
 def _sound(entry: Entry) -> Entry:
     """The entry as SQLite can take it: names and counts come from clients and backends."""
-    texts = entry[1:8]
-    counts = entry[10:15]
     cost = entry.cost
-    sound = (
-        all([len(text) <= LONGEST_TEXT and text.isascii() for text in texts])
-        and all([count is None or 0 <= count <= MOST_TOKENS for count in counts])
-        and (cost is None or 0 <= cost <= MOST_COST)
-    )
-    if sound:
-        return entry
-    names = dict(zip(Entry._fields[1:8], [_text(text) for text in texts], strict=True))
-    tokens = dict(zip(Entry._fields[10:15], [_count(count, MOST_TOKENS) for count in counts], strict=True))
+    if cost is None or 0 <= cost <= MOST_COST:
+        together = "".join(entry[1:8])  # no longer than one of them may be, and so is each: the ordinary case
+        if len(together) <= LONGEST_TEXT and together.isascii():
+            for count in entry[10:15]:
+                if count is not None and not 0 <= count <= MOST_TOKENS:
+                    break
+            else:
+                return entry
+    names = dict(zip(Entry._fields[1:8], [_text(text) for text in entry[1:8]], strict=True))
+    counts = [_count(count, MOST_TOKENS) for count in entry[10:15]]
+    tokens = dict(zip(Entry._fields[10:15], counts, strict=True))
     return Entry(**{**entry._asdict(), **names, **tokens, "cost": _count(cost, MOST_COST)})
 
 

@@ -113,7 +113,9 @@ class Routing:
         Seconds, "A waiting stream's client gets a sign of life this often, in its dialect; 0 = none."
     ] = 15.0
     headers: Annotated[bool, "Answers say in x-ghostllm-… fields who gave them, and why."] = True
-    explain: Annotated[Number, "Requests whose plan and timeline are kept for `ghostctl explain`."] = 1000
+    explain: Annotated[
+        Number, "Requests kept for `ghostctl explain`: so many that were answered, so many that were not."
+    ] = 200
     retry_budget: Annotated[RetryBudget, "How many retries a backend is sent."] = field(
         default_factory=RetryBudget
     )

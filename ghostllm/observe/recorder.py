@@ -1,11 +1,16 @@
 """The requests of late, to be explained when somebody asks: those under way, and the last ones that are over.
 
+Those that failed have room of their own, so that no number of good ones pushes them out. Few are kept: what
+is remembered of a request takes memory that the next one would have found in the processor's cache, and a
+thousand of them cost every request a tenth more.
+
 Kept is what asked for a model, and whatever failed. Health checks, scrapes and the admin API's own requests
 are not: at one a second they would push out within minutes what people ask about.
 """
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -17,22 +22,32 @@ from ghostllm.observe.timeline import Facts, Recorded, facts
 OWN = "admin_"  # how the names of the admin API's routes begin
 FAILED = ("error", "broken")
 
+Kept = tuple[Facts, float]
+"""What is known of a request, and the Unix time at which it ended."""
+
+Ring = OrderedDict[str, Kept]
+"""By request id, the oldest first."""
+
 
 class Recorder:
-    """Implements ports.History. keep: how many that are over; 0: nothing is remembered at all."""
+    """Implements ports.History. keep: how many that were answered, and how many that were not; 0: nothing is
+    remembered at all.
+    """
 
     def __init__(self, keep: int) -> None:
         self.keep = keep
         self._open: dict[Exchange, None] = {}
-        self._over: OrderedDict[str, tuple[Facts, float]] = OrderedDict()  # when it ended; the oldest first
+        self._answered: Ring = OrderedDict()
+        self._failed: Ring = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"<Recorder {len(self._over)} of {self.keep}, {len(self._open)} open>"
+        return f"<Recorder {len(self._answered)} and {len(self._failed)} failed, {len(self._open)} open>"
 
     def resize(self, keep: int) -> None:
         self.keep = keep
-        while len(self._over) > keep:
-            self._over.popitem(last=False)
+        for ring in (self._answered, self._failed):
+            while len(ring) > keep:
+                ring.popitem(last=False)
         if not keep:
             self._open.clear()  # their ends will not be told
 
@@ -49,12 +64,12 @@ class Recorder:
         self._open.pop(exchange, None)
         if exchange.call is None and (exchange.outcome == "ok" or exchange.route.startswith(OWN)):
             return
-        over, name = self._over, exchange.request_id
-        if name in over:
-            del over[name]
-        elif len(over) >= self.keep:
-            over.popitem(last=False)
-        over[name] = facts(exchange), time.time()
+        ring, name = self._answered if exchange.outcome == "ok" else self._failed, exchange.request_id
+        if name in ring:
+            del ring[name]
+        elif len(ring) >= self.keep:
+            ring.popitem(last=False)
+        ring[name] = facts(exchange), time.time()
 
     # --- when somebody asks
 
@@ -63,8 +78,8 @@ class Recorder:
         for past in self._under_way():
             if past.id == request_id:
                 return past.told()
-        over = self._over.get(request_id)
-        return None if over is None else _recorded(*over).told()
+        found = [ring[request_id] for ring in (self._answered, self._failed) if request_id in ring]
+        return _recorded(*max(found, key=_ended)).told() if found else None
 
     def latest(
         self, limit: int, *, outcome: str | None = None, model: str | None = None, key: str | None = None
@@ -86,7 +101,8 @@ class Recorder:
 
     def _newest_first(self) -> Iterator[Recorded]:
         yield from self._under_way()
-        for known, ended in reversed(self._over.values()):
+        rings = (reversed(ring.values()) for ring in (self._answered, self._failed))
+        for known, ended in heapq.merge(*rings, key=_ended, reverse=True):
             yield _recorded(known, ended)
 
     def _under_way(self) -> Iterator[Recorded]:
@@ -94,6 +110,10 @@ class Recorder:
         for exchange in reversed(self._open):
             if not exchange.route.startswith(OWN):
                 yield Recorded(facts(exchange), exchange.received + ahead)
+
+
+def _ended(kept: Kept) -> float:
+    return kept[1]
 
 
 def _recorded(known: Facts, ended: float) -> Recorded:

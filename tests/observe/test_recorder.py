@@ -229,7 +229,7 @@ def test_what_is_under_way():
         each.finished, each.outcome = time.monotonic(), "cancelled"
         each.call = twin.call
         recorder.finished(each)
-    assert "1 of 2, 0 open" in repr(recorder), "both are over; they share their id"
+    assert "0 and 1 failed, 0 open" in repr(recorder), "both are over; they share their id"
 
 
 def test_health_checks_and_the_admin_api_push_nothing_out():
@@ -243,7 +243,18 @@ def test_health_checks_and_the_admin_api_push_nothing_out():
         assert [row["id"] for row in recorder.latest(10)] == ["asked"]
     refused = exchange("/nowhere", route="", status=404, outcome="error")
     recorder.finished(refused)
-    assert [row["status"] for row in recorder.latest(10)] == [404]
+    assert [row["status"] for row in recorder.latest(10)] == [404, 200]
+
+
+def test_good_ones_push_no_failed_one_out():
+    recorder = Recorder(2)
+    recorder.finished(named("broken", outcome="broken"))
+    for number in range(5):
+        recorder.finished(named(f"ok{number}"))
+    recorder.finished(named("error", outcome="error"))
+    assert [row["id"] for row in recorder.latest(10)] == ["error", "ok4", "ok3", "broken"]
+    recorder.resize(1)
+    assert [row["id"] for row in recorder.latest(10)] == ["error", "ok4"]
 
 
 def test_filters():

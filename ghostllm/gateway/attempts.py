@@ -125,7 +125,7 @@ class Attempts(Delivery):
         self._route = exchange.plan = route
         if here and (target in route.targets[: route.usable] or target in route.waiting):
             return None
-        return route.targets[0]
+        return route.first
 
     def _send_to(self, target: Target, number: int) -> GhostError | None:
         """Begins an attempt. number: of its slot in the backend's queue, 0 where there is none."""
@@ -193,7 +193,7 @@ class Attempts(Delivery):
     def _send(self, client: Client, request: UpstreamRequest) -> None:
         lease = self._lease
         assert lease is not None
-        last = len(self._route.targets) == 1 if self._failover is None else self._failover.last
+        last = self._route.lone if self._failover is None else self._failover.last
         limits = self._snapshot.limits(
             lease.upstream, self._model, stream=self._stream, last=last, loading=lease.loading
         )

@@ -166,7 +166,7 @@ class Generation(Attempts):
         self._proceed(self._first())
 
     def _first(self) -> Target:
-        return self._route.targets[0]
+        return self._route.first
 
     # --- ends
 

@@ -15,17 +15,21 @@ from ghostllm.routing.smart import Choice, seconds_of, why
 class RoutePlan:
     """Implements message.Plan. policy: how they were ordered. usable: how many of the targets may be tried at
     once; those behind them are full, resting or absent, and tried when all others have failed. forced: the
-    first is one of those. prompt: for `smart`, what its caches are searched for. Of choices the first `tied`
-    are equals.
+    first is one of those. lone: there is one target only. prompt: for `smart`, what its caches are searched
+    for; lead: its place in the ledger for the first. Of choices the first `tied` are equals; where they are
+    all the targets there are, `targets` may be None.
     """
 
-    __slots__ = ("_choices", "_screened", "_tied", "forced", "model", "policy", "prompt", "targets", "usable")
+    __slots__ = (
+        "_choices", "_screened", "_targets", "_tied", "first", "forced", "lead", "lone", "model", "policy",
+        "prompt", "usable",
+    )  # fmt: skip
 
     def __init__(
         self,
         model: Model,
         policy: str,
-        targets: Sequence[Target],
+        targets: Sequence[Target] | None,
         usable: int,
         screened: Screened | None = None,
         choices: Sequence[Choice] = (),
@@ -34,7 +38,14 @@ class RoutePlan:
     ) -> None:
         self.model = model
         self.policy = policy
-        self.targets = targets
+        self._targets = targets
+        self.lead: Seat | None = choices[0][1] if choices else None
+        if targets is not None:
+            self.first = targets[0]
+            self.lone = len(targets) == 1
+        else:
+            self.first = choices[0][1].target
+            self.lone = len(choices) == 1
         self.usable = usable
         self.prompt = prompt
         self.forced = screened is not None and screened.forced
@@ -44,6 +55,14 @@ class RoutePlan:
 
     def __repr__(self) -> str:
         return f"<RoutePlan {self.policy} {' '.join(target.backend for target in self.targets)}>"
+
+    @property
+    def targets(self) -> Sequence[Target]:
+        """In the order in which they are tried. Most requests need the first only."""
+        targets = self._targets
+        if targets is None:
+            targets = self._targets = [choice[1].target for choice in self._choices]
+        return targets
 
     @property
     def name(self) -> str:
@@ -56,11 +75,6 @@ class RoutePlan:
         if self._screened is None:
             return ()
         return [target for target in self.targets if target in self._screened.waiting]
-
-    def seat(self, target: Target) -> Seat | None:
-        """The place in the ledger of the one that `smart` put first."""
-        choices = self._choices
-        return choices[0][1] if choices and choices[0][1].target is target else None
 
     def why(self, target: Target) -> str:
         """A word, for the header and the attempt; the figures are in what is told."""

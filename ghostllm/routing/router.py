@@ -173,8 +173,7 @@ class Router:
             if model.balance == "smart" and lane.even:
                 prompt = self._prompt(model, call, identity)
                 choices, tied = self.ledger.order(lane.seats, prompt, None, now, self.chance)
-                ordered = [choice[1].target for choice in choices]
-                return RoutePlan(model, "smart", ordered, len(ordered), None, choices, tied, prompt)
+                return RoutePlan(model, "smart", None, len(choices), None, choices, tied, prompt)
             return self._ordered(model, model.targets, (), None, call, identity, headers, now)
         targets: Sequence[Target] = model.targets
         screened = None
@@ -208,7 +207,7 @@ class Router:
         """
         state = self.states.get(target.backend) or self.state(target.backend)
         breaker = state.breaker
-        ticket = breaker.admit(now, force=retry or plan.usable == 1 or len(plan.targets) == 1)
+        ticket = breaker.admit(now, force=retry or plan.usable == 1 or plan.lone)
         if ticket is None:
             raise UpstreamResting(
                 f"backend {target.backend!r} is left alone after its failures",
@@ -223,7 +222,9 @@ class Router:
             lease.loading = lease.awaited = state.loaded(target.model) is False
         if plan.prompt is not None:
             ledger = lease.ledger = self.ledger
-            seat = plan.seat(target) or self._seat(plan.model, target)
+            seat = plan.lead
+            if seat is None or seat.target is not target:
+                seat = self._seat(plan.model, target)
             lease.sent = ledger.dispatched(seat, plan.prompt, now, hidden=hidden)
             if plan.prompt.blocks:
                 lease.prompt = plan.prompt

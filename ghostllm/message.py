@@ -218,13 +218,16 @@ class Exchange:
     "error" (before the answer), "broken" (inside it) or "cancelled" (the client left). plan: the last one
     that was made. queued: seconds spent waiting for a turn. rescued: how often another backend went on with
     its stream. arm: of a split model, which variant it got. booking: what was reserved for it, until it is
-    settled (ports.Accounts).
+    settled (ports.Accounts). cache: "" while it has not been asked, else "hit", "miss" or "bypass"; age:
+    seconds since the answer of a hit was made.
     """
 
+    age = 0.0
     arm = ""
     backend: str | None = None
     booking: object | None = None
     bytes_out = 0
+    cache = ""
     call: Call | None = None
     committed: float | None = None
     door = "openai"
@@ -234,7 +237,6 @@ class Exchange:
     headers: Pairs = ()
     identity = ANONYMOUS
     outcome = "open"
-    plan: Plan | None = None
     queued = 0.0
     rescued = 0
     route = ""
@@ -247,6 +249,7 @@ class Exchange:
         self.id_field = self.fields = b"x-request-id: %b\r\n" % request_id.encode()
         self.received = received
         self.attempts: list[Attempt] = []
+        self.plan: Plan | None = None  # here, as mypyc knows no default of a class for a Protocol of its own
 
     def __repr__(self) -> str:
         request = self.request

@@ -282,6 +282,72 @@ class Accounts(Protocol):
         """The exchange is over, however it ended: settles what was booked, and writes it down."""
 
 
+class KeptAnswer(Protocol):
+    """An answer that can be given again. usage: what a request that gets it is told to have used."""
+
+    @property
+    def usage(self) -> Usage: ...
+
+    def replay(self, call: Call, created: int, mint: Callable[[str], str]) -> bytes:
+        """The answer to `call`: its whole stream, or its body. created: seconds since 1970; mint: a new id,
+        given how it begins. Raises ValueError if it cannot be given in that form.
+        """
+
+
+class Recalled(Protocol):
+    """An answer that was found. age: seconds since it was made."""
+
+    @property
+    def age(self) -> float: ...
+
+    @property
+    def value(self) -> KeptAnswer: ...
+
+
+class CacheQuestion(Protocol):
+    """What the cache has to do with one request. state: "hit", "miss" or "bypass". look: it may be answered
+    from the cache; keep: its answer may be kept.
+    """
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def look(self) -> bool: ...
+
+    @property
+    def keep(self) -> bool: ...
+
+
+class Recorder(Protocol):
+    def take(self, data: bytes) -> None:
+        """A piece of what the client is given, in order."""
+
+
+class AnswerCache(Protocol):
+    """Answers that are given again. `now`: seconds of the monotonic clock."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether `fetch` can find what `find` does not."""
+
+    def ask(self, exchange: Exchange, model: str, kinds: tuple[str, ...], cache: Any) -> CacheQuestion | None:
+        """For a call whose model and parameters are settled. kinds: of the backends behind the model. cache:
+        what the configuration says of its answers (ModelCache), if anything. None: of such calls no answer is
+        ever kept. Raises GhostError where only the cache may answer, and never will;
+        so do the next two where it has nothing.
+        """
+
+    def find(self, question: Any, now: float) -> Recalled | None: ...
+
+    async def fetch(self, question: Any, now: float) -> Recalled | None: ...
+
+    def recorder(self) -> Recorder: ...
+
+    def keep(self, question: Any, exchange: Exchange, recorder: Any, now: float) -> bool:
+        """Once the client has its whole answer. question, recorder: of this cache. False: it is not kept."""
+
+
 class Observer(Protocol):
     """Sees every exchange at its beginning and, once, at its end."""
 
@@ -328,6 +394,19 @@ class Configurations(Protocol):
 
     async def rollback(self, how: str, to: int | None = None) -> dict[str, Any]:
         """Goes back to the one before, or to a number of the history. As `reload`; also raises NotFound."""
+
+
+class CacheOperations(Protocol):
+    """What the admin API shows of the cache, and has it do. Values are JSON."""
+
+    def figures(self) -> dict[str, Any]:
+        """backend, and unless that is "off": entries, bytes, hits, misses and what else is counted."""
+
+    async def flush(self, models: str, key: str, team: str) -> dict[str, Any]:
+        """Forgets answers of the models that match, of one key's or team's requests or ("") of anybody's.
+        flushed: how many; complete: the shared store has heard of it. Raises NotFound where there is no
+        cache.
+        """
 
 
 class Operations(Protocol):

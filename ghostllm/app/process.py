@@ -10,11 +10,12 @@ import signal
 import sys
 import time
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ghostllm
 from ghostllm import observe
 from ghostllm.admin import audit as admin_audit
+from ghostllm.admin import cache as admin_cache
 from ghostllm.admin import config as admin_config
 from ghostllm.admin import keys as admin_keys
 from ghostllm.admin import routes as admin
@@ -26,6 +27,7 @@ from ghostllm.app.audit import Auditor
 from ghostllm.app.fleet_life import FleetLife
 from ghostllm.app.gauges import add_routing_gauges
 from ghostllm.app.key_desk import KeyDesk
+from ghostllm.app.no_answers import NoAnswers
 from ghostllm.app.operations import Operator
 from ghostllm.app.reload import Reloader
 from ghostllm.app.standing import Standing
@@ -51,6 +53,11 @@ from ghostllm.state.configurations import ConfigurationStore
 from ghostllm.state.database import Database
 from ghostllm.state.responses import ResponseStore
 from ghostllm.state.schema import StateError
+
+if TYPE_CHECKING:
+    from ghostllm.app.answer_life import AnswerLife
+    from ghostllm.app.cluster_life import ClusterLife
+    from ghostllm.cache.answers import Answers
 
 GC_THRESHOLD = 20_000
 SIDES = (parts.own_side, parts.admin_side)
@@ -88,6 +95,9 @@ class App:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.stop = asyncio.Event()
         self.started = asyncio.Event()
+        self._cluster: ClusterLife | None = None
+        self._kept: AnswerLife | NoAnswers = NoAnswers()
+        self._answers: Answers | None = None
 
     async def run(self) -> int:
         self._seen.start(asyncio.get_running_loop())
@@ -121,6 +131,7 @@ class App:
             books = money.build(self._config, database, self._log)
             await books.load()
             await self._access.open(database)
+            self._remember()
         except (StateError, ConfigError, GhostError) as error:
             self._log.error("cannot start", reason=str(error))
             return 1
@@ -144,6 +155,7 @@ class App:
                     *admin.routes(operator, self._seen.recorder),
                     *admin_keys.routes(KeyDesk(self._access, database, self._log)),
                     *admin_usage.routes(books.accounts, books.ledger, self._config.usage.currency),
+                    *admin_cache.routes(self._kept),
                     openapi.route(lambda: gateway.routes.all),
                     *admin_config.routes(reloader),
                     *admin_audit.routes(trail),
@@ -181,6 +193,7 @@ class App:
             parts.access(self._access),
             parts.fleet(self._fleet, servers[0]),
             parts.responses(store),
+            parts.simple(lambda old, new: self._kept.adopt(new)),
             parts.simple(watch.follow),
         ]
         reloader.outside.append(self._fleet.outside)
@@ -200,6 +213,8 @@ class App:
         self._own(self._access.run())
         self._reloader = reloader
         watch.follow(None, self._config)
+        if self._cluster is not None:
+            self._cluster.start(self._own)
         self.started.set()
         await self.stop.wait()
         self._reloader = None
@@ -243,6 +258,22 @@ class App:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._fleet.close()
+        if self._cluster is not None:
+            await self._cluster.close()
+
+    def _remember(self) -> None:
+        """What is asked for only, imports included. Raises ConfigError for an extra that is missing."""
+        if self._config.redis.url:
+            from ghostllm.app.cluster_life import ClusterLife
+
+            self._cluster = ClusterLife(self._config.redis, self._log)
+            self._cluster.add_gauges(self._seen.metrics)
+        if self._config.cache.backend != "off":
+            from ghostllm.app.answer_life import AnswerLife
+
+            life = AnswerLife(self._config, self._log, self._cluster, lambda: self._fleet.catalog)
+            life.add_gauges(self._seen.metrics)
+            self._kept, self._answers = life, life.answers
 
     async def _make_reloader(self, database: Database) -> Reloader:
         store = ConfigurationStore(database)
@@ -276,6 +307,7 @@ class App:
             coalesces=any(model.coalesce for model in self._config.models),
             pictures=self._pictures,
             mask=mask,
+            answers=self._answers,
         )
 
     def _take_pictures(self, made: Pictures | None) -> None:

@@ -1,10 +1,10 @@
 """The cache as the gateway uses it: asks whether a request may be answered from memory, finds the answer, and
 keeps the new ones.
 
-    question = answers.question(call, scope, headers, model_cache)
-    if question.state == "miss": found = answers.find(question, now) or await answers.fetch(question, now)
-    if found: answer with found.value.replay(call, int(time()), mint) and fields("hit", found.age)
-    else: a `recorder()` takes what the client is given; then answers.keep(question, recording, now)
+    question = answers.ask(exchange, model, kinds, model_cache)
+    found = answers.find(question, now) or await answers.fetch(question, now)
+    if found: answer with found.value.replay(call, int(time()), mint)
+    else: a `recorder()` takes what the client is given; then answers.keep(question, exchange, recorder, now)
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, Protocol
 
 from ghostllm.api.recording import Recorder, load
 from ghostllm.cache import policy
-from ghostllm.cache.key import Scope, key_of
+from ghostllm.cache.key import Scope, key_of, tenant_digest
 from ghostllm.cache.memory import Found, MemoryCache
 from ghostllm.cache.refusals import NotCached
 from ghostllm.config.remember import Cache, ModelCache
-from ghostllm.message import Call, Exchange
+from ghostllm.message import Call, Exchange, Identity
 
 _STAMP = struct.Struct(">d")
 
@@ -33,7 +33,7 @@ class Store(Protocol):
     def put(self, key: str, value: bytes, ttl: float) -> None:
         """ttl: seconds; 0: no end. Does not wait."""
 
-    async def flush(self, pattern: str) -> int: ...
+    async def flush(self, pattern: str = "*", tenant: str = "*") -> int: ...
 
 
 class Question:
@@ -41,10 +41,11 @@ class Question:
     found. look: it may be answered from memory; keep: its answer may be kept. ttl: seconds.
     """
 
-    __slots__ = ("control", "keep", "key", "look", "state", "ttl")
+    __slots__ = ("control", "flushes", "keep", "key", "look", "state", "ttl")
 
-    def __init__(self, key: str, control: policy.Control, ttl: float) -> None:
+    def __init__(self, key: str, control: policy.Control, ttl: float, flushes: int) -> None:
         self.key = key
+        self.flushes = flushes  # that there had been when it came
         self.control = control
         self.ttl = ttl
         self.look = bool(key) and not control.no_cache
@@ -60,10 +61,28 @@ class Answers:
         self.memory: MemoryCache = MemoryCache(config.bytes)
         self._store = store
         self._wall = wall
-        self._remote_hits = self._unreadable = self._bypassed = self._refused = 0
+        self._remote_hits = self._unreadable = self._missed = self._bypassed = self._refused = (
+            self._flushes
+        ) = 0
 
     def __repr__(self) -> str:
         return f"<Answers {self.memory!r}>"
+
+    def ask(
+        self, exchange: Exchange, model: str, kinds: tuple[str, ...], cache: ModelCache | None
+    ) -> Question | None:
+        """`question` for a call whose parameters are settled. None: of another kind than is ever kept."""
+        call = exchange.call
+        if call is None or call.operation not in policy.OPERATIONS:
+            return None
+        scope = Scope(self.tenant(exchange.identity), model, kinds, call.parameters)
+        return self.question(call, scope, exchange.request.headers, cache)
+
+    def tenant(self, identity: Identity) -> str:
+        """Whose answers this one gets."""
+        if self.config.tenant == "team" and identity.team:
+            return f"team:{identity.team}"
+        return f"key:{identity.key}"
 
     def question(
         self, call: Call, scope: Scope, headers: Mapping[bytes, bytes], model: ModelCache | None = None
@@ -82,7 +101,7 @@ class Answers:
             self._bypassed += 1
             if control.only_if_cached:
                 raise NotCached("this request is not answered from the cache")
-        return Question(key or "", control, ttl)
+        return Question(key or "", control, ttl, self._flushes)
 
     @property
     def shared(self) -> bool:
@@ -117,9 +136,13 @@ class Answers:
         return Recorder(self.config.answer_bytes)
 
     def keep(self, question: Question, exchange: Exchange, recorder: Recorder, now: float) -> bool:
-        """Once the client has its whole answer. False: it is not one to be kept."""
+        """Once the client has its whole answer. False: it is not one to be kept, as what was begun before a
+        flush is not.
+        """
         call = exchange.call
         if not question.keep or call is None or not policy.is_keepable(exchange):
+            return False
+        if question.flushes != self._flushes:
             return False
         recording = recorder.recording(call, exchange.usage)
         if recording is None:
@@ -131,12 +154,19 @@ class Answers:
             self._store.put(question.key, data, question.ttl)
         return True
 
-    async def flush(self, pattern: str = "*") -> int:
-        """Forgets the answers of models whose names match, here and in the shared store: how many. The other
-        nodes' memories are told by whoever calls.
+    async def flush(self, pattern: str = "*", tenant: str | None = None) -> int:
+        """Forgets the answers of models whose names match (fnmatch), of one tenant or of all, here and in the
+        shared store: how many. The other nodes' memories are told by whoever calls.
         """
-        count = self.memory.flush(pattern)
-        return max(count, await self._store.flush(pattern)) if self._store is not None else count
+        count = self.forget(pattern, tenant)
+        if self._store is None:
+            return count
+        return max(count, await self._store.flush(pattern, _digest(tenant)))
+
+    def forget(self, pattern: str = "*", tenant: str | None = None) -> int:
+        """As `flush`, here only: another node has seen to the shared store."""
+        self._flushes += 1
+        return self.memory.flush(pattern, _digest(tenant))
 
     def configure(self, config: Cache) -> None:
         """After a reload; what is kept stays."""
@@ -144,9 +174,14 @@ class Answers:
         self.memory.resize(config.bytes)
 
     def stats(self) -> dict[str, Any]:
+        """hits, misses: of the memory. remote_hits: of the shared store. missed: requests whose answer was in
+        neither, or that did not want it. bypassed: those that are never answered from here. refused: answers
+        that were too long, or came to no end of their own. unreadable: what another node has kept in another
+        way.
+        """
         more = {
-            "remote_hits": self._remote_hits, "unreadable": self._unreadable, "bypassed": self._bypassed,
-            "refused": self._refused,
+            "remote_hits": self._remote_hits, "missed": self._missed, "bypassed": self._bypassed,
+            "refused": self._refused, "unreadable": self._unreadable, "flushes": self._flushes,
         }  # fmt: skip
         return {**self.memory.stats(), **more}
 
@@ -164,5 +199,11 @@ class Answers:
         return Found(recording, age)
 
     def _miss(self, question: Question) -> None:
+        if question.key:
+            self._missed += 1
         if question.control.only_if_cached:
             raise NotCached("there is no answer to this request in the cache")
+
+
+def _digest(tenant: str | None) -> str:
+    return "*" if tenant is None else tenant_digest(tenant)

@@ -1,6 +1,7 @@
 """What makes two requests the same: everything that can change the answer, and whose it is.
 
-A key is the model's name, a space, and a digest over
+A key is the model's name, a digest of the tenant, and a digest over all of it, with spaces between: so the
+answers of one model and those of one tenant can be found to be forgotten. All of it is
 
 - the tenant, the door, the operation and its form,
 - the model that the request comes to, and the kinds of backends behind it: another engine is another answer,
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from json import loads
 
@@ -44,13 +46,14 @@ LEFT_OUT: Mapping[str, frozenset[str]] = {
 Whatever else a body has counts, known or not. Doors that do not know a member pass it on, so it counts there.
 """
 
-DIGEST = 32  # bytes
+DIGEST, SHORT = 32, 8  # bytes, of everything and of the tenant alone
 
 
 @dataclass(slots=True, frozen=True)
 class Scope:
     """What is not in the request itself. tenant: whose requests share answers. model: the name of the one
-    that serves the request, after aliases and splits. kinds: of the backends behind it, each once, sorted.
+    that serves the request, after aliases and splits. kinds: of the backends behind it, with what they call
+    the model, each once, sorted.
     """
 
     tenant: str
@@ -79,11 +82,21 @@ def key_of(call: Call, scope: Scope, headers: Mapping[bytes, bytes]) -> str | No
     digest = blake2b(outside, digest_size=DIGEST)
     digest.update(b"\n")  # no JSON of one line has one: where the first part ends is beyond doubt
     digest.update(body)
-    return f"{scope.model} {digest.hexdigest()}"
+    return f"{scope.model} {tenant_digest(scope.tenant)} {digest.hexdigest()}"
 
 
-def model_of(key: str) -> str:
-    return key.rpartition(" ")[0]
+@lru_cache(maxsize=4096)
+def tenant_digest(tenant: str) -> str:
+    """What stands for a tenant in its keys: names may hold anything. Two with the same one share no answers,
+    but are forgotten together.
+    """
+    return blake2b(tenant.encode("utf-8", "replace"), digest_size=SHORT).hexdigest()
+
+
+def parts_of(key: str) -> tuple[str, str]:
+    """The model's name and the tenant's digest."""
+    model, tenant, _ = key.rsplit(" ", 2)
+    return model, tenant
 
 
 def _has_duplicates(call: Call, quotes: int) -> bool:

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from math import inf
 
 from ghostllm.api.recording import Recording
-from ghostllm.cache.key import model_of
+from ghostllm.cache.key import parts_of
 
 ENTRY = 512
 """Bytes of memory that an entry takes besides its key's text and its value: the dict's share, the times."""
@@ -81,9 +81,11 @@ class MemoryCache:
             self._evicted += 1
         return True
 
-    def flush(self, pattern: str = "*") -> int:
-        """Forgets the answers of models whose names match (fnmatch): how many."""
-        keys = [key for key in self._entries if fnmatchcase(model_of(key), pattern)]
+    def flush(self, pattern: str = "*", tenant: str = "*") -> int:
+        """Forgets the answers of models whose names match (fnmatch), of one tenant (its digest) or of all:
+        how many.
+        """
+        keys = [key for key in self._entries if _matches(key, pattern, tenant)]
         for key in keys:
             self._drop(key)
         return len(keys)
@@ -103,3 +105,8 @@ class MemoryCache:
 
     def _drop(self, key: str) -> None:
         self.size -= self._entries.pop(key).size
+
+
+def _matches(key: str, pattern: str, tenant: str) -> bool:
+    model, whose = parts_of(key)
+    return tenant in ("*", whose) and fnmatchcase(model, pattern)

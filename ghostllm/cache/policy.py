@@ -54,13 +54,6 @@ def _read(value: bytes) -> Control:
     return Control("no-store" in given, "no-cache" in given or age == 0, age, "only-if-cached" in given)
 
 
-def fields(state: State, age: float = 0.0) -> bytes:
-    """The header lines that tell of it. age: seconds since a hit was kept."""
-    if state == "hit":
-        return b"x-ghostllm-cache: hit\r\nage: %d\r\n" % max(0.0, age)
-    return b"x-ghostllm-cache: %b\r\n" % state.encode()
-
-
 # --- requests
 
 

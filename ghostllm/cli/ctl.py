@@ -12,6 +12,7 @@ from typing import Any
 
 from ghostllm import __version__
 from ghostllm.cli import ctl_audit, ctl_complete, ctl_place, ctl_usage
+from ghostllm.cli import ctl_cache as cache
 from ghostllm.cli import ctl_show as show
 from ghostllm.cli.ctl_chat import chat
 from ghostllm.cli.ctl_config import add_config
@@ -121,6 +122,11 @@ def _probe(gateway: Gateway, args: argparse.Namespace) -> int:
     return _print(args, found, show.pairs(found))
 
 
+def _cache(gateway: Gateway, args: argparse.Namespace) -> int:
+    told = cache.asked(gateway, args)
+    return _print(args, told, cache.lines(told))
+
+
 def _print(args: argparse.Namespace, value: Any, lines: Sequence[str]) -> int:
     print(json.dumps(value, indent=2) if args.json else "\n".join(lines))
     return 0
@@ -174,6 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     ctl_usage.add_to(add)
     add_config(commands, _add_common)
     add_keys(commands, _add_common)
+    cache.add_arguments(add("cache", _cache, "the answers that are kept, or `flush`: have them forgotten"))
     _add_completion(commands, parser)
     return parser
 

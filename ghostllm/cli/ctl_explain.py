@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from ghostllm.cli.ctl_show import Told, mapping, milliseconds, objects, plain, table
 
@@ -31,6 +31,9 @@ def _head(told: Told) -> list[str]:
         ["outcome", _outcome(told)],
         ["took", took],
     ]
+    if told.get("cache"):
+        age = told.get("cache_age_s")
+        rows.append(["cache", plain(told["cache"]) + (f", {age:.0f} s old" if _is_number(age) else "")])
     rescued = told.get("rescued")
     if rescued:
         rows.append(["rescued", f"{plain(rescued)} x: another backend went on with the stream"])
@@ -38,6 +41,10 @@ def _head(told: Told) -> list[str]:
     if tokens:
         rows.append(["tokens", tokens])
     return table(rows)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _outcome(told: Told) -> str:

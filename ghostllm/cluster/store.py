@@ -31,10 +31,13 @@ class AnswerStore:
         end = ("PX", max(1, round(ttl * 1000))) if ttl else ()
         self._link.send("SET", self._prefix + key, value, *end)
 
-    async def flush(self, pattern: str) -> int:
-        """Forgets the answers of models whose names match, as fnmatch has it: how many."""
+    async def flush(self, pattern: str = "*", tenant: str = "*") -> int:
+        """Forgets the answers of models whose names match, as fnmatch has it, of one tenant (its digest) or
+        of all: how many.
+        """
         cursor, count = b"0", 0
-        match = _literal(self._prefix) + pattern.replace("\\", "\\\\").replace("[!", "[^") + " *"
+        models = pattern.replace("\\", "\\\\").replace("[!", "[^")
+        match = f"{_literal(self._prefix)}{models} {tenant} *"
         try:
             while True:
                 cursor, keys = await self._link.ask("SCAN", cursor, "MATCH", match, "COUNT", PAGE)

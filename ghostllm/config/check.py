@@ -33,6 +33,7 @@ def check(config: Config, builder: Builder) -> None:
         config.roles, config.jwt, config.anonymous, {key.name: key for key in config.keys}
     ):
         builder.note_at(section, name, fault)
+    _cache(config, builder)
     _server(config, builder)
 
 
@@ -177,6 +178,14 @@ def _money(config: Config, builder: Builder) -> None:
     zone_fault = money_check.zone_fault(config.usage)
     if zone_fault is not None:
         builder.note_at(config.usage, "timezone", zone_fault)
+
+
+def _cache(config: Config, builder: Builder) -> None:
+    cache = config.cache
+    if cache.backend == "redis" and not config.redis.url and ("redis", "url") not in builder.failed:
+        builder.note_at(cache, "backend", '"redis" needs the server\'s address: set redis.url')
+    if cache.backend != "off" and cache.answer_bytes > cache.bytes:
+        builder.note_at(cache, "answer_bytes", f"no such answer has room in cache.bytes = {cache.bytes}")
 
 
 def _server(config: Config, builder: Builder) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from ghostllm.config.schema import Config
 from ghostllm.config.shown import Change, changes
 
-RESTART: list[tuple[str, ...]] = [("state", "file"), ("admin", "listen")]
+RESTART: list[tuple[str, ...]] = [("state", "file"), ("admin", "listen"), ("cache", "backend"), ("redis",)]
 """Their paths."""
 
 

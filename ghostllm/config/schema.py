@@ -18,6 +18,7 @@ from ghostllm.config.identity import Anonymous, JwtIssuer, KeyAccess, Role
 from ghostllm.config.kinds import Balance, Kind, ModelName, Name, Number, Seconds, Secret, Size, Weight
 from ghostllm.config.money import Budget, LimitsConfig, Price, RateLimits, TeamConfig, UsageConfig
 from ghostllm.config.outbound import Outbound
+from ghostllm.config.remember import Cache, ModelCache, Redis
 from ghostllm.config.traffic import (
     BUILT_IN_TIMEOUTS,
     Capability,
@@ -230,6 +231,9 @@ class ModelConfig:
         bool | None, "A stream that breaks goes on at another target; unset: routing.rescue."
     ] = None
     coalesce: Annotated[bool, "Identical requests in flight share one call to a backend."] = False
+    cache: Annotated[ModelCache, "What is kept of its answers, where it is not as `cache` says."] = field(
+        default_factory=ModelCache
+    )
     context: Annotated[Size | None, "Tokens of context, where the backends do not say."] = None
     capabilities: Annotated[
         tuple[Capability, ...], "What it can do, where the backends do not say; empty: what is asked for."
@@ -297,6 +301,12 @@ class Config:
     )
     outbound: Annotated[Outbound, "What is fetched from addresses that somebody else has chosen."] = field(
         default_factory=Outbound
+    )
+    cache: Annotated[Cache, "Answers that are kept and given again to identical requests."] = field(
+        default_factory=Cache
+    )
+    redis: Annotated[Redis, 'A Redis or Valkey server that several nodes share (extra "redis").'] = field(
+        default_factory=Redis
     )
     backends: Annotated[tuple[BackendConfig, ...], "LLM servers and GGUF files behind the gateway."] = ()
     models: Annotated[

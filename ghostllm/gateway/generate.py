@@ -152,7 +152,8 @@ class Generator:
 
         try:
             copy.call = _renamed(call, arms.config.shadow.model)
-            generation = Generation(self, snapshot, DOORS[call.door], copy, Unseen(copy, ended))
+            uncached = snapshot.uncached()  # it is the model that is on trial
+            generation = Generation(self, uncached, DOORS[call.door], copy, Unseen(copy, ended))
             generation.mute = True
             generation.start()
         except GhostError:
@@ -185,10 +186,12 @@ def _first_token(exchange: Exchange) -> float | None:
 
 
 def _share_key(exchange: Exchange, call: Call) -> Key:
-    """Equal for requests that must be answered alike, and are of the same key's clients."""
+    """Equal for requests that must be answered alike, and are of the same key's clients: an answer that is
+    fresh enough for one is not for everybody.
+    """
     headers = exchange.request.headers
     passed = tuple((name, headers[name]) for name in sorted(FORWARDED) if name in headers)
-    where = call.door, exchange.request.path
+    where = call.door, exchange.request.path, headers.get(b"cache-control")
     return exchange.identity.key, where, call.operation, call.form, bytes(call.body), passed
 
 

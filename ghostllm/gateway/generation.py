@@ -21,9 +21,9 @@ from ghostllm.errors import (
     QueueFull,
     UnsupportedParameter,
 )
-from ghostllm.gateway.attempts import Attempts
 from ghostllm.gateway.permission import refused_model
 from ghostllm.gateway.pictures import Pictures
+from ghostllm.gateway.recalling import Recalling
 from ghostllm.gateway.signs import sign_of_life
 from ghostllm.gateway.spending import spent
 from ghostllm.gateway.turn import Place, Turn
@@ -36,7 +36,7 @@ from ghostllm.routing.plan import RoutePlan
 CONTENT_CODES = frozenset(("content_filter", "content_policy_violation"))
 
 
-class Generation(Attempts):
+class Generation(Recalling):
     """Implements ports.Work and pulse.Living. The exchange has its call. over: nothing further happens.
     mute: no signs of life are wanted.
     """
@@ -118,10 +118,16 @@ class Generation(Attempts):
         call = self._call
         parameters = call.parameters = model.parameters
         self._extra: Mapping[str, Any] = parameters.over(call.fields) if parameters else {}
+        answers = self._snapshot.answers
+        if answers is None or not self._recall(answers, model):
+            self._route_to(model)
+
+    def _route_to(self, model: Model) -> None:
+        """Raises GhostError for the client."""
+        exchange, call, router = self._exchange, self._call, self._generator.router
         call.rescue = self._stream and self._snapshot.rescues(model)
         now = time.monotonic()
-        router = self._generator.router
-        route = router.plan(model, call, identity, exchange.request.headers, now)
+        route = router.plan(model, call, exchange.identity, exchange.request.headers, now)
         self._route: RoutePlan = route
         exchange.plan = route
         gate = router.gate(model) if model.config is not None else None
@@ -268,7 +274,9 @@ class Generation(Attempts):
 
         self._exchange.attempts.clear()
         self._finish("", time.monotonic())
-        fanout = Fanout(self._generator, self._snapshot, self._door, self._exchange, self._responder)
+        self._hint()
+        snapshot = self._snapshot.uncached()  # each of the answers is to be another one
+        fanout = Fanout(self._generator, snapshot, self._door, self._exchange, self._responder)
         self._waiting = fanout
         fanout.start(self._call.fields["n"])
 

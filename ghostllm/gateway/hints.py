@@ -1,4 +1,6 @@
-"""The `x-ghostllm-…` fields of an answer: who gave it, at which try, why this one, after which wait."""
+"""The `x-ghostllm-…` fields of an answer: who gave it, at which try, why this one, after which wait, or that
+it comes from the cache, and how old it is.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ def hints(exchange: Exchange) -> bytes:
     """
     attempts = exchange.attempts
     if not attempts:
-        return b""
+        return _cached(exchange) + _arm(exchange) if exchange.cache else b""
     last = attempts[-1]
     spent = last.started - exchange.received - exchange.queued
     if len(attempts) > 1:
@@ -23,8 +25,20 @@ def hints(exchange: Exchange) -> bytes:
     if exchange.queued:
         lines += b"x-ghostllm-queue-ms: %d\r\n" % (exchange.queued * 1000)
     if exchange.arm:
-        lines += b"x-ghostllm-arm: %b\r\n" % _visible(exchange.arm)
+        lines += _arm(exchange)
+    if exchange.cache:
+        lines += _cached(exchange)
     return lines + b"x-ghostllm-overhead-ms: %.2f\r\n" % (max(0.0, spent) * 1000)
+
+
+def _cached(exchange: Exchange) -> bytes:
+    if exchange.cache == "hit":
+        return b"x-ghostllm-cache: hit\r\nage: %d\r\n" % exchange.age  # RFC 9111 section 5.1: whole seconds
+    return b"x-ghostllm-cache: %b\r\n" % exchange.cache.encode()
+
+
+def _arm(exchange: Exchange) -> bytes:
+    return b"x-ghostllm-arm: %b\r\n" % _visible(exchange.arm) if exchange.arm else b""
 
 
 @lru_cache(maxsize=512)

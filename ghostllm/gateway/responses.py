@@ -141,12 +141,19 @@ class ResponsesGeneration(Generation):
         Generation.start(self)
 
     def _succeed(self, now: float) -> None:
+        self._remember()
+        super()._succeed(now)
+
+    def _give(self, out: bytes) -> None:
+        self._remember()  # it has an id of its own, which the next turn may name
+        super()._give(out)
+
+    def _remember(self) -> None:
         call = self._call
         assert isinstance(call, ResponsesCall)
         if call.store and call.response is not None and call.response["status"] in KEPT:
             items = stored.input_items(call.fields, call.references, mint)
             self.store.put(call.response, items, self._key)
-        super()._succeed(now)
 
 
 class ResponsesCounting(Counting):

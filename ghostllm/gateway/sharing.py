@@ -134,6 +134,7 @@ class Shared(Detached):
         exchange, own = follower.exchange, self.exchange
         exchange.call, exchange.attempts, exchange.plan = own.call, own.attempts, own.plan
         exchange.backend, exchange.queued, exchange.arm = own.backend, own.queued, own.arm
+        exchange.cache, exchange.age = own.cache, own.age
         exchange.outcome, exchange.error, exchange.rescued = own.outcome, own.error, own.rescued
         if exchange.committed is None and own.committed is not None:
             exchange.committed = max(own.committed, exchange.received)

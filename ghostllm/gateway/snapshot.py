@@ -7,15 +7,15 @@ the catalog inside is looked up anew, because the backends' own model lists chan
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ghostllm.config.mask import Mask
 from ghostllm.config.resolve import resolved_timeouts
 from ghostllm.config.schema import Config
 from ghostllm.gateway.pictures import Pictures
 from ghostllm.net.client import TimeLimits
-from ghostllm.ports import Authenticator
-from ghostllm.routing.catalog import Catalog, Model
+from ghostllm.ports import AnswerCache, Authenticator
+from ghostllm.routing.catalog import MOST_NAMES, Catalog, Model
 from ghostllm.routing.upstream import Upstream
 
 
@@ -24,7 +24,8 @@ class Snapshot:
     """catalog: gives the newest one. refresh: asks the backends for their models, for a name that nobody
     knows. body_bytes, answer_bytes, json_depth: the limits of the configuration that every call is held to.
     coalesces: some model's identical requests share a call. pictures: fetches images by URL, None: they are
-    passed on. mask: takes the secrets of the configuration out of errors.
+    passed on. mask: takes the secrets of the configuration out of errors. answers: those given again; None:
+    none are.
     """
 
     config: Config
@@ -38,12 +39,38 @@ class Snapshot:
     pictures: Pictures | None = None
     mask: Mask = field(default_factory=Mask)
     json_depth: int = 128
+    answers: AnswerCache | None = None
+    _kinds: dict[str, tuple[Model, tuple[str, ...]]] = field(default_factory=dict)
     _limits: dict[tuple[str, str, bool, bool, bool], TimeLimits] = field(default_factory=dict)
 
     def rescues(self, model: Model) -> bool:
         """Whether its streams go on elsewhere when they break."""
         own = model.config.rescue if model.config is not None else None
         return self.config.routing.rescue if own is None else own
+
+    def uncached(self) -> Snapshot:
+        """The same, for calls that are neither answered from the cache nor kept there."""
+        return self if self.answers is None else replace(self, answers=None)
+
+    def kinds(self, model: Model) -> tuple[str, ...]:
+        """What is behind a model: of each target the kind of backend and what it calls the model there, each
+        once, sorted.
+        """
+        name = model.asked or model.name
+        known = self._kinds.get(name)
+        if known is not None and known[0] is model:
+            return known[1]
+        upstreams = self.upstreams
+        found = {
+            f"{upstreams[target.backend].config.kind} {target.model}"
+            for target in model.targets
+            if target.backend in upstreams
+        }
+        kinds = tuple(sorted(found))
+        if len(self._kinds) >= MOST_NAMES:
+            self._kinds.clear()
+        self._kinds[name] = model, kinds
+        return kinds
 
     def limits(
         self, upstream: Upstream, model: Model, *, stream: bool, last: bool, loading: bool

@@ -86,6 +86,8 @@ def access_record(exchange: Exchange, level: str, now: float) -> Record:
             record["queued_ms"] = int(exchange.queued * 1e6 + 0.5) / 1000
         if exchange.arm:
             record["arm"] = exchange.arm
+        if exchange.cache:
+            record["cache"] = exchange.cache
     if exchange.error is not None and exchange.outcome != "ok":
         record["code"] = exchange.error.code
         record["error"] = exchange.error.message[:LONGEST_ERROR]

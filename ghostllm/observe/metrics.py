@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import ghostllm
 from ghostllm import errors, jsonx
-from ghostllm.message import Exchange
+from ghostllm.message import NO_USAGE, Exchange
 from ghostllm.observe import exposition, process
 from ghostllm.observe.exposition import (
     OTHER,
@@ -190,6 +190,8 @@ class Metrics:
             if call.stream and exchange.committed is not None:
                 series.first_token.observe(exchange.committed - received)
             usage = exchange.usage
+            if exchange.cache == "hit":  # what it tells its client was spent once, and counted then
+                usage = NO_USAGE
             if usage.prompt:
                 series.prompt.value += usage.prompt
             if usage.completion:

@@ -20,7 +20,8 @@ Mark = tuple[float, bool, Told]
 
 Facts = tuple[
     str, float, float | None, float | None, str, str, str, str, str, str | None, bool, int, str,
-    tuple[str | None, str] | None, str | None, float, int, str, Usage, Plan | None, list[Attempt],
+    tuple[str | None, str] | None, str | None, float, int, str, str, float,
+    Usage, Plan | None, list[Attempt],
 ]  # fmt: skip
 """What Recorded has, in the order in which `facts` gives it."""
 
@@ -49,6 +50,8 @@ def facts(exchange: Exchange) -> Facts:
         exchange.queued,
         exchange.rescued,
         exchange.arm,
+        exchange.cache,
+        exchange.age,
         exchange.usage,
         exchange.plan,
         exchange.attempts,
@@ -65,7 +68,8 @@ class Recorded:
         (
             self.id, self.received, self.committed, self.finished, self.route, self.door, self.method,
             self.path, self.key, self.model, self.stream, self.status, self.outcome, self.error,
-            self.backend, self.queued, self.rescued, self.arm, self.usage, self.plan, self.attempts,
+            self.backend, self.queued, self.rescued, self.arm, self.cache, self.age, self.usage, self.plan,
+            self.attempts,
         ) = known  # fmt: skip
         if len(self.path) > LONGEST_NAME:
             self.path = shortened(self.path)
@@ -119,6 +123,8 @@ class Recorded:
                 "queued_ms": _rounded(self.queued),
                 "rescued": self.rescued,
                 "arm": self.arm or None,
+                "cache": self.cache or None,
+                "cache_age_s": round(self.age, 3) if self.cache == "hit" else None,
                 "usage": None if self.model is None else _counts(self.usage),
             }
         )

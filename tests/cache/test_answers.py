@@ -13,7 +13,7 @@ from ghostllm.cache.answers import Answers
 from ghostllm.cache.key import Scope
 from ghostllm.cache.refusals import NotCached
 from ghostllm.config.remember import Cache, ModelCache
-from ghostllm.message import Attempt, Exchange, Request, Usage
+from ghostllm.message import Attempt, Exchange, Identity, Request, Usage
 
 USAGE = Usage(5, 2)
 SCOPE = Scope("alice", "m", ("vllm",))
@@ -31,7 +31,7 @@ class Shelf:
     def put(self, key, value, ttl):
         self.rows[key] = value, ttl
 
-    async def flush(self, pattern):
+    async def flush(self, pattern="*", tenant="*"):
         count = len(self.rows)
         self.rows.clear()
         return count
@@ -217,3 +217,33 @@ def test_flushing_clears_both():
     shelf, _, (one, _) = nodes()
     answer(one, ask(one, call_of(**STREAM)), call_of(**STREAM))
     assert asyncio.run(one.flush()) == 1 and not shelf.rows and not len(one.memory)
+
+
+def test_an_answer_begun_before_a_flush_is_not_kept():
+    answers = Answers(Cache(backend="memory"))
+    question = ask(answers)
+    answers.find(question, 100.0)
+    assert answers.forget("another") == 0
+    assert not answer(answers, question, call_of(**STREAM))
+    assert answer(answers, ask(answers), call_of(**STREAM)) and answers.stats()["entries"] == 1
+
+
+def test_whose_answers_are_flushed():
+    answers = Answers(Cache(backend="memory", tenant="team"))
+    alone, member = Identity("alice"), Identity("bob", team="ops")
+    assert answers.tenant(alone) == "key:alice" and answers.tenant(member) == "team:ops"
+    for identity in (alone, member):
+        exchange = Exchange(Request("POST", "/", {}), "r", 0.0)
+        exchange.identity, exchange.call = identity, call_of()
+        assert answer(answers, answers.ask(exchange, "m", ("vllm m",), None), call_of(**STREAM))
+    assert answers.forget("*", "key:bob") == 0
+    assert answers.forget("*", "team:ops") == 1 and answers.forget("m", "key:alice") == 1
+
+
+def test_other_operations_are_not_asked_about():
+    exchange = Exchange(Request("POST", "/", {}), "r", 0.0)
+    assert Answers(Cache(backend="memory")).ask(exchange, "m", (), None) is None
+    exchange.call = DOORS["anthropic"].read_call(
+        "count_tokens", b'{"model":"m","messages":[{"role":"user","content":"Hi"}]}'
+    )
+    assert Answers(Cache(backend="memory")).ask(exchange, "m", (), None) is None

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ghostllm.api.doors import DOORS
-from ghostllm.cache.key import LEFT_OUT, Scope, key_of, model_of
+from ghostllm.cache.key import LEFT_OUT, Scope, key_of, parts_of, tenant_digest
 from ghostllm.message import Parameters
 
 OPERATIONS = {"openai": "chat", "responses": "responses", "anthropic": "messages", "ollama": "ollama_chat"}
@@ -139,7 +139,8 @@ SCOPES = [
 def test_tenant_model_kinds_and_parameters_count():
     keys = [key(body_of(), scope=scope) for scope in SCOPES]
     assert len(set(keys)) == len(SCOPES)
-    assert {model_of(key) for key in keys} == {"m", "n"}
+    assert {parts_of(key)[0] for key in keys} == {"m", "n"}
+    assert {parts_of(key)[1] for key in keys} >= {tenant_digest("alice")}
 
 
 def test_doors_and_forms_count():

@@ -66,12 +66,13 @@ def test_what_is_too_large_is_not_kept_and_what_was_there_is_gone():
     assert cache.get("m 1", 0.0) is None and cache.size == 0 and cache.stats()["too_large"] == 1
 
 
-def test_flushing_is_by_the_models_name():
+def test_flushing_is_by_the_models_name_and_the_tenant():
     cache = MemoryCache(1 << 20)
-    for name in ("gpt-4 1", "gpt-5 2", "llama:8b 3", "gpt-[x] 4"):
+    for name in ("gpt-4 t 1", "gpt-5 t 2", "gpt-5 u 2", "llama:8b t 3", "gpt-[x] t 4"):
         cache.put(name, recording(1), 0.0, 0.0)
+    assert cache.flush("gpt-?", "u") == 1 and len(cache) == 4
     assert cache.flush("gpt-?") == 2 and len(cache) == 2
-    assert cache.flush("nothing") == 0
+    assert cache.flush("nothing") == 0 and cache.flush("*", "u") == 0
     assert cache.flush() == 2 and cache.size == 0
 
 
@@ -100,6 +101,9 @@ def test_no_more_memory_is_used_than_is_counted():
     assert after - before <= cache.limit
 
 
+KEYS = [f"m t {name}" for name in "abcdefgh"]
+
+
 class Model(RuleBasedStateMachine):
     """Against a list that is kept in order by hand."""
 
@@ -115,7 +119,7 @@ class Model(RuleBasedStateMachine):
             self.rows.remove(found)
         return found
 
-    @rule(key=st.sampled_from("abcdefgh"), size=st.integers(0, 25_000), ttl=st.sampled_from([0.0, 1.0, 5.0]))
+    @rule(key=st.sampled_from(KEYS), size=st.integers(0, 25_000), ttl=st.sampled_from([0.0, 1.0, 5.0]))
     def put(self, key, size, ttl):
         value = recording(size)
         self._pop(key)
@@ -127,7 +131,7 @@ class Model(RuleBasedStateMachine):
             while sum(row[3] for row in self.rows) > 20_000:
                 del self.rows[0]
 
-    @rule(key=st.sampled_from("abcdefgh"))
+    @rule(key=st.sampled_from(KEYS))
     def get(self, key):
         row = self._pop(key)
         found = self.cache.get(key, self.now)

@@ -6,7 +6,7 @@ import pytest
 
 from ghostllm import jsonx
 from ghostllm.api.doors import DOORS
-from ghostllm.cache.policy import ENDLESS, Control, fields, is_cacheable, is_keepable, read_control
+from ghostllm.cache.policy import ENDLESS, Control, is_cacheable, is_keepable, read_control
 from ghostllm.cache.refusals import NotCached
 from ghostllm.errors import UpstreamCut
 from ghostllm.message import Attempt, Exchange, Parameters, Request, Usage
@@ -39,13 +39,6 @@ def call_of(door="openai", operation="", **more):
 )
 def test_cache_control(text, control):
     assert read_control({} if text is None else {b"cache-control": text}) == control
-
-
-def test_header_fields():
-    assert fields("hit", 12.9) == b"x-ghostllm-cache: hit\r\nage: 12\r\n"
-    assert fields("hit", -1) == b"x-ghostllm-cache: hit\r\nage: 0\r\n"
-    assert fields("miss") == b"x-ghostllm-cache: miss\r\n"
-    assert fields("bypass") == b"x-ghostllm-cache: bypass\r\n"
 
 
 DETERMINISTIC = [

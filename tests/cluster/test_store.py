@@ -32,19 +32,20 @@ def test_what_is_put_is_there_until_its_time_is_over(server: RedisServer):
     asyncio.run(main())
 
 
-def test_flushing_is_by_model(server: RedisServer):
+def test_flushing_is_by_model_and_tenant(server: RedisServer):
     async def main():
         link = linked(server, prefix="a*b")
         store = AnswerStore(link)
-        await link.ask("SET", "{axb}:answer:gpt-4 1", b"another cluster's")
+        await link.ask("SET", "{axb}:answer:gpt-4 t 1", b"another cluster's")
         for number in range(1200):
-            store.put(f"gpt-4 {number}", b"x", 60.0)
-        for name in ("gpt-5 1", "gpt-[x] 1", "llama:8b 1"):
+            store.put(f"gpt-4 t {number}", b"x", 60.0)
+        for name in ("gpt-5 t 1", "gpt-[x] t 1", "llama:8b t 1", "llama:8b u 1"):
             store.put(name, b"x", 60.0)
         assert await store.flush("gpt-[4]") == 1200
         assert await store.flush("gpt-?") == 1
         assert await store.flush("gpt-[[]x]") == 1
-        assert await store.flush("gpt") == 0
+        assert await store.flush("gpt") == 0 and await store.flush("gpt-5", "u") == 0
+        assert await store.flush("llama*", "u") == 1
         assert await store.flush("*") == 1
         assert await link.ask("DBSIZE") == 1
         await link.close()
@@ -63,7 +64,7 @@ def test_away_is_a_miss_and_nothing_more(server: RedisServer):
         assert answers.find(ask(answers), 2.0) is not None and await answers.flush("nothing") == 0
         server.start()
         await back(link)
-        assert answer(answers, question, call_of(**STREAM), now=3.0)
+        assert answer(answers, ask(answers), call_of(**STREAM), now=3.0)
         other = Answers(Cache(backend="redis"), AnswerStore(link))
         asked = ask(other)
         assert other.find(asked, 4.0) is None and (await other.fetch(asked, 4.0)) is not None

@@ -67,7 +67,7 @@ def test_a_failover_with_a_wait():
         "id": "req_1", "route": "chat", "door": "openai", "method": "POST", "path": "/v1/chat/completions",
         "key": "team-a", "model": "m", "stream": True, "status": 200, "outcome": "ok", "error": None,
         "backend": "two", "duration_ms": 250.0, "overhead_ms": 60.0, "queued_ms": 0.0, "rescued": 0,
-        "arm": None, "plan": Planned().told(),
+        "arm": None, "cache": None, "cache_age_s": None, "plan": Planned().told(),
         "usage": {"prompt": 11, "completion": 6, "cached": 4, "cache_write": None, "reasoning": None,
                   "estimated": False, "partial": False},
     }  # fmt: skip

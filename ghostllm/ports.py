@@ -273,9 +273,12 @@ class Accounts(Protocol):
     limited: bool
     active: bool
 
-    def reserve(self, exchange: Exchange, model: str, parameters: Parameters | None) -> None:
+    def reserve(
+        self, exchange: Exchange, model: str, parameters: Parameters | None
+    ) -> Coroutine[Any, Any, None] | None:
         """Before the exchange's call is sent anywhere, once: books what it may use. model: as the
-        configuration names it, "" for none of it. parameters: the model's. Raises GhostError for the client.
+        configuration names it, "" for none of it. parameters: the model's. Raises GhostError for the client;
+        so does what is given back, which has to be awaited where other nodes have a say.
         """
 
     def closed(self, exchange: Exchange) -> None:

@@ -131,7 +131,7 @@ class App:
             books = money.build(self._config, database, self._log)
             await books.load()
             await self._access.open(database)
-            self._remember()
+            self._remember(books)
         except (StateError, ConfigError, GhostError) as error:
             self._log.error("cannot start", reason=str(error))
             return 1
@@ -261,13 +261,15 @@ class App:
         if self._cluster is not None:
             await self._cluster.close()
 
-    def _remember(self) -> None:
+    def _remember(self, books: money.Money) -> None:
         """What is asked for only, imports included. Raises ConfigError for an extra that is missing."""
         if self._config.redis.url:
             from ghostllm.app.cluster_life import ClusterLife
 
             self._cluster = ClusterLife(self._config.redis, self._log)
             self._cluster.add_gauges(self._seen.metrics)
+            self._cluster.share_breakers(self._fleet.upstreams, self._router)
+            books.accounts.shared = self._cluster.share(books.calendar, books.accounts.budgets)
         if self._config.cache.backend != "off":
             from ghostllm.app.answer_life import AnswerLife
 

@@ -8,6 +8,7 @@ back.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,13 +63,12 @@ class Held:
     def __repr__(self) -> str:
         return f"<Held {self.member} {'open' if self._budgets else 'settled'}>"
 
-    def settle(self, cost: int | None) -> None:
+    def settle(self, cost: int | None) -> bool:
         """cost: what was spent; None: nobody knows, so what was held. Does not wait; a second time does
-        nothing.
+        nothing. False: the server is away, and does not hear of it.
         """
         budgets, self._budgets = self._budgets, None
-        if budgets is not None:
-            budgets.settle(self, self._amount if cost is None else cost)
+        return budgets is None or budgets.settle(self, self._amount if cost is None else cost)
 
 
 class SharedBudgets:
@@ -87,7 +87,11 @@ class SharedBudgets:
         keys = [self._key(purse, end) for purse in purses for end in ("gauge", "holds")]
         identity = self.holds.identity()
         rules = [figure for purse in purses for figure in (_or_none(purse.hard), purse.forgotten)]
-        answer = await self._link.run(SPEND, keys, identity, amount, self.holds.lease, *rules)
+        try:
+            answer = await self._link.run(SPEND, keys, identity, amount, self.holds.lease, *rules)
+        except asyncio.CancelledError:  # it may be held all the same: what follows it is done after it
+            Held(self, purses, keys, identity, amount).settle(0)
+            raise
         if answer[0] >= 0:
             return Exhausted(purses[answer[0]], int(answer[1]), int(answer[2]))
         held = Held(self, purses, keys, identity, amount)
@@ -95,12 +99,12 @@ class SharedBudgets:
         self.holds.add(held)
         return held
 
-    def settle(self, held: Held, cost: int) -> None:
+    def settle(self, held: Held, cost: int) -> bool:
         """See Held."""
         self.holds.discard(held)
         identity, _, amount = held.member.rpartition(":")
         ends = [purse.forgotten for purse in held.purses]
-        self._link.post(SPENT, held.keys, identity, amount, cost, *ends)
+        return self._link.post(SPENT, held.keys, identity, amount, cost, *ends)
 
     def add(self, purses: Sequence[Purse], cost: int) -> bool:
         """What was spent without a hold, while the server was away. Does not wait. False: it still is."""

@@ -7,6 +7,7 @@ however many run at one time, they cannot overshoot, and what was held too much 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -98,7 +99,11 @@ class SharedLimits:
         keys = [f"{self._prefix}{one.subject}{end}" for one in bounds for end in (":gauge", ":holds")]
         identity = holds.identity()
         limits = [_or_none(limit) for one in bounds for limit in (one.requests, one.tokens, one.concurrent)]
-        answer = await self._link.run(RESERVE, keys, identity, tokens, holds.lease, holds.keep, *limits)
+        try:
+            answer = await self._link.run(RESERVE, keys, identity, tokens, holds.lease, holds.keep, *limits)
+        except asyncio.CancelledError:  # it may be held all the same: what follows it is done after it
+            Reservation(self, bounds, keys, identity, tokens).settle(0)
+            raise
         if answer[0] == 0:
             _, index, kind, wait = answer
             return Refusal(bounds[index], kind.decode(), None if wait < 0 else wait / 1e6)

@@ -184,7 +184,7 @@ RAISE = Script(
 local spent = tonumber(redis.call('HGET', KEYS[1], 'spent') or '0')
 if spent < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'spent', ARGV[1]) end
 redis.call('EXPIREAT', KEYS[1], ARGV[2])
-return redis.call('HGET', KEYS[1], 'spent')
+return redis.call('HGET', KEYS[1], 'spent') or '0'
 """
 )
 

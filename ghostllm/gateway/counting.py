@@ -18,11 +18,12 @@ from ghostllm.errors import (
     UpstreamAnswered,
     UpstreamProtocolError,
 )
+from ghostllm.gateway.deferred import Deferred
 from ghostllm.gateway.generate import Generator, read_call
 from ghostllm.gateway.generation import Generation
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.message import Exchange
-from ghostllm.ports import Responder
+from ghostllm.ports import Responder, Work
 
 ESTIMATED = ((b"x-ghostllm-estimated", b"true"),)
 
@@ -35,10 +36,18 @@ class CountingDoor(FrontDoor, Protocol):
 
 def begin(
     generator: Generator, snapshot: Snapshot, door: CountingDoor, exchange: Exchange, responder: Responder
-) -> Generation:
+) -> Work:
     """Raises GhostError for the client."""
     exchange.call = read_call(snapshot, door, "count_tokens", exchange.request)
-    generator.reserve(snapshot, exchange)
+    waiting = generator.reserve(snapshot, exchange)
+    if waiting is not None:
+        return Deferred(responder, waiting, lambda: _begin(generator, snapshot, door, exchange, responder))
+    return _begin(generator, snapshot, door, exchange, responder)
+
+
+def _begin(
+    generator: Generator, snapshot: Snapshot, door: CountingDoor, exchange: Exchange, responder: Responder
+) -> Work:
     counting = Counting(generator, snapshot, door, exchange, responder)
     counting.door = door
     counting.start()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
+from typing import Any
 
 from ghostllm.api.calls import check_depth
 from ghostllm.api.doors import DOORS
@@ -13,6 +14,7 @@ from ghostllm.api.splice import edit
 from ghostllm.config.traffic import SplitConfig
 from ghostllm.errors import BodyTooLarge, GhostError, UnsupportedMediaType
 from ghostllm.gateway.attempts import FORWARDED
+from ghostllm.gateway.deferred import Deferred
 from ghostllm.gateway.detached import Unseen
 from ghostllm.gateway.generation import Generation
 from ghostllm.gateway.permission import require_model
@@ -57,7 +59,12 @@ class Generator:
         if exchange.identity.confined:
             assert exchange.call is not None
             require_model(snapshot, exchange, exchange.call.model)
-        self.reserve(snapshot, exchange)
+        waiting = self.reserve(snapshot, exchange)
+        if waiting is not None:
+            return Deferred(responder, waiting, lambda: self._begin(snapshot, door, exchange, responder))
+        return self._begin(snapshot, door, exchange, responder)
+
+    def _begin(self, snapshot: Snapshot, door: Door, exchange: Exchange, responder: Responder) -> Work:
         if snapshot.coalesces:
             call = exchange.call
             assert call is not None
@@ -68,18 +75,17 @@ class Generator:
         generation.start()
         return generation
 
-    def reserve(self, snapshot: Snapshot, exchange: Exchange) -> None:
-        """Books what the exchange's call may use, once. Raises GhostError for the client."""
+    def reserve(self, snapshot: Snapshot, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
+        """Books what the exchange's call may use, once. See ports.Accounts."""
         accounts = self.accounts
         if accounts is None or not (accounts.limited or exchange.identity.limits):
-            return
+            return None
         call = exchange.call
         assert call is not None
         model = snapshot.catalog().find(call.model)
         if model is None:
-            accounts.reserve(exchange, "", None)
-        else:
-            accounts.reserve(exchange, model.name, model.parameters)
+            return accounts.reserve(exchange, "", None)
+        return accounts.reserve(exchange, model.name, model.parameters)
 
     # --- calls that are shared
 

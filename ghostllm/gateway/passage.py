@@ -15,12 +15,13 @@ from ghostllm.api import multipart
 from ghostllm.api.calls import check_depth
 from ghostllm.api.doors import DOORS
 from ghostllm.errors import GhostError, NotFound, NotImplementedHere, RequestError, UnsupportedMediaType
+from ghostllm.gateway.deferred import Deferred
 from ghostllm.gateway.delivery import Mode
 from ghostllm.gateway.generate import Generator, decoded_body
 from ghostllm.gateway.generation import Generation
 from ghostllm.gateway.snapshot import Snapshot
 from ghostllm.message import Body, Exchange, Pairs, Passage, Request
-from ghostllm.ports import Responder
+from ghostllm.ports import Responder, Work
 from ghostllm.routing.catalog import Model, Target
 from ghostllm.wire.h1 import ResponseHead
 
@@ -30,7 +31,7 @@ PASSED_BACK = (b"content-type", b"content-disposition")
 _SOUND_PATH = re.compile(r"/v1(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9_.:@-]+)+")
 
 
-def begin(generator: Generator, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Generation:
+def begin(generator: Generator, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Work:
     """Raises GhostError for the client."""
     request = exchange.request
     if _SOUND_PATH.fullmatch(request.path) is None:  # a backend must not be led elsewhere by `..` or `%2F`
@@ -38,7 +39,13 @@ def begin(generator: Generator, snapshot: Snapshot, exchange: Exchange, responde
     body = decoded_body(request, snapshot.body_bytes)
     call = exchange.call = _read(request, body)
     check_depth(body, call.fields, snapshot.json_depth)
-    generator.reserve(snapshot, exchange)
+    waiting = generator.reserve(snapshot, exchange)
+    if waiting is not None:
+        return Deferred(responder, waiting, lambda: _begin(generator, snapshot, exchange, responder))
+    return _begin(generator, snapshot, exchange, responder)
+
+
+def _begin(generator: Generator, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Work:
     generation = PassageGeneration(generator, snapshot, DOORS["openai"], exchange, responder)
     generation.start()
     return generation

@@ -10,19 +10,20 @@ its name; what is spent is the model's that answered.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ghostllm.api.outlay import Outlay, outlay
 from ghostllm.config.schema import Config
-from ghostllm.message import Call, Exchange, Parameters, Usage
+from ghostllm.message import Call, Exchange, Pairs, Parameters, Usage
 from ghostllm.policy import subjects
-from ghostllm.policy.budgets import Budgets, Crossed, Spending
+from ghostllm.policy.budgets import Budgets, Crossed, Share, Spending
 from ghostllm.policy.limits import Claim, Limiter, Reservation
 from ghostllm.policy.prices import MICRO
 from ghostllm.policy.refusals import BudgetExceeded, RateLimited
 from ghostllm.policy.rules import Rules, Standing
+from ghostllm.policy.shared import SharedBooks, SharedMoney, SharedRates
 from ghostllm.state.calendar import Calendar
 from ghostllm.state.ledger import Entry, Ledger
 
@@ -37,10 +38,10 @@ OTHERS = ("other", "other")
 
 class Booking:
     """What was reserved for one exchange. model: as it asked for it. outlay: what it may use; None where
-    only requests are limited.
+    only requests are limited. rates, money: what was reserved on all nodes. shares: whose money it spends.
     """
 
-    __slots__ = ("model", "outlay", "reservation", "spending")
+    __slots__ = ("model", "money", "outlay", "rates", "reservation", "shares", "spending")
 
     def __init__(
         self,
@@ -53,14 +54,17 @@ class Booking:
         self.outlay = outlay
         self.reservation = reservation
         self.spending = spending
+        self.shares: Sequence[Share] = ()
+        self.rates: SharedRates | None = None
+        self.money: SharedMoney | None = None
 
     def __repr__(self) -> str:
         return f"<Booking {self.reservation!r} {self.spending!r}>"
 
 
 class Accounts:
-    """Implements ports.Accounts, for one thread. ledger: None where nothing is written down. crossed: told of
-    each soft budget that has been spent.
+    """Implements ports.Accounts, for one thread. shared: the other nodes, where there are any. ledger: None
+    where nothing is written down. crossed: told of each soft budget that has been spent.
 
     open: exchanges with something reserved. refused: requests by kind of subject and by what had no room.
     spent: millionths of the currency by model and key. soft: soft budgets spent, by kind of subject.
@@ -72,6 +76,7 @@ class Accounts:
         self.limiter = Limiter()
         self.budgets = Budgets(calendar, self._crossed)
         self.ledger = ledger
+        self.shared: SharedBooks | None = None
         self.open = 0
         self.refused: dict[tuple[str, str], int] = {}
         self.spent: dict[tuple[str, str], int] = {}
@@ -89,12 +94,14 @@ class Accounts:
         self.limited = self._rules.limited
         self.active = self.active or self.limited or self.ledger is not None
 
-    def reserve(self, exchange: Exchange, model: str, parameters: Parameters | None) -> None:
+    def reserve(
+        self, exchange: Exchange, model: str, parameters: Parameters | None
+    ) -> Coroutine[Any, Any, None] | None:
         """See ports.Accounts. Raises RateLimited, BudgetExceeded, Forbidden."""
         rules, call = self._rules, exchange.call
         standing = rules.of(exchange.identity, model)
         if standing.free:
-            return
+            return None
         assert call is not None
         expected: Outlay | None = None
         if standing.least or standing.shares:
@@ -103,16 +110,25 @@ class Accounts:
         if standing.shares and expected is not None:
             spending = self._reserve_money(exchange, standing, rules, model, expected)
         reservation = None
-        if standing.limits or rules.address is not None:
+        headers = exchange.headers
+        claims = self._claims(exchange, standing, rules)
+        tokens = 0 if expected is None else expected.tokens
+        if claims:
             try:
-                tokens = 0 if expected is None else expected.tokens
-                reservation = self._reserve_rates(exchange, standing, rules, tokens)
+                reservation = self._reserve_rates(exchange, claims, tokens)
             except RateLimited:
                 if spending is not None:
                     spending.settle(0, time.time())
                 raise
-        exchange.booking = Booking(model, expected, reservation, spending)
+        exchange.booking = booking = Booking(model, expected, reservation, spending)
         self.open += 1
+        if self.shared is None:
+            return None
+        booking.shares = standing.shares
+        if not claims and not standing.budgeted:
+            return None
+        estimate = 0 if spending is None else spending.estimate
+        return self._ask(self.shared, exchange, booking, _Asked(claims, tokens, estimate, headers))
 
     def closed(self, exchange: Exchange) -> None:
         """See ports.Accounts."""
@@ -127,15 +143,13 @@ class Accounts:
             expected, model = booking.outlay, booking.model
         if exchange.plan is not None:
             model = exchange.plan.name
+        elif exchange.cache == "hit" and not model:
+            model = call.model
         usage = _used(exchange, call, expected, rules.answer_tokens)
         cost = rules.prices.cost(model, usage)
         if booking is not None:
             self.open -= 1
-            if booking.reservation is not None:
-                tokens = (usage.prompt or 0) + (usage.completion or 0)
-                booking.reservation.settle(tokens, time.monotonic())
-            if booking.spending is not None:
-                booking.spending.settle(cost or 0, now, model)
+            self._settle(booking, usage, cost or 0, model, now)
         if cost:
             self._add_spent(model, exchange.identity.key, cost)
         if self.ledger is not None:
@@ -149,14 +163,61 @@ class Accounts:
         ]
         return {"limits": self.limiter.told(time.monotonic())[:MOST_ROWS], "budgets": budgets}
 
+    # --- several nodes
+
+    async def _ask(self, shared: SharedBooks, exchange: Exchange, booking: Booking, asked: _Asked) -> None:
+        """What this node admits, the others may not. Raises RateLimited, BudgetExceeded, SharedStateAway."""
+        try:
+            if booking.reservation is not None:
+                booking.rates = await shared.rates(asked.claims, asked.tokens)
+            if booking.spending is not None:
+                booking.money = await shared.money(booking.shares, asked.estimate, time.time())
+        except (RateLimited, BudgetExceeded) as error:
+            what = error.limit if isinstance(error, RateLimited) else error.period
+            self._count_refusal(error.subject.kind, what)
+            exchange.headers = asked.headers + error.fields
+            self._take_back(exchange, booking)
+            raise
+        except BaseException:  # the client has left, or nothing is served without the others
+            self._take_back(exchange, booking)
+            raise
+        if booking.rates is not None:
+            exchange.headers = asked.headers + booking.rates.fields
+
+    def _take_back(self, exchange: Exchange, booking: Booking) -> None:
+        """It is not admitted. If its client has left meanwhile, it is settled already."""
+        if exchange.booking is not booking:
+            return
+        exchange.booking = None
+        self.open -= 1
+        if booking.reservation is not None:
+            booking.reservation.undo(time.monotonic())
+        if booking.spending is not None:
+            booking.spending.settle(0, time.time())
+        if booking.rates is not None:
+            booking.rates.settle(0)
+
     # --- steps
 
-    def _reserve_rates(
-        self, exchange: Exchange, standing: Standing, rules: Rules, tokens: int
-    ) -> Reservation:
-        claims: tuple[Claim, ...] = standing.limits
-        if rules.address is not None:
-            claims = (*claims, (subjects.address(exchange.request.peer), rules.address))
+    def _settle(self, booking: Booking, usage: Usage, cost: int, model: str, now: float) -> None:
+        tokens = (usage.prompt or 0) + (usage.completion or 0)
+        if booking.reservation is not None:
+            booking.reservation.settle(tokens, time.monotonic())
+        if booking.spending is not None:
+            booking.spending.settle(cost, now, model)
+        if booking.rates is not None:
+            booking.rates.settle(tokens)
+        if booking.money is not None:
+            booking.money.settle(cost)
+        elif cost and self.shared is not None:
+            self.shared.owe(booking.shares, cost, now)
+
+    def _claims(self, exchange: Exchange, standing: Standing, rules: Rules) -> tuple[Claim, ...]:
+        if rules.address is None:
+            return standing.limits
+        return (*standing.limits, (subjects.address(exchange.request.peer), rules.address))
+
+    def _reserve_rates(self, exchange: Exchange, claims: tuple[Claim, ...], tokens: int) -> Reservation:
         now = time.monotonic()
         try:
             reservation = self.limiter.reserve(claims, tokens, now)
@@ -196,6 +257,15 @@ class Accounts:
         self._tell(crossed)
 
 
+class _Asked(NamedTuple):
+    """What the other nodes are asked for. headers: of the answer, without what is told of limits."""
+
+    claims: tuple[Claim, ...]
+    tokens: int
+    estimate: int
+    headers: Pairs
+
+
 def _capped(expected: Outlay, least: int) -> Outlay:
     """An answer to which nobody has set an end is not refused for what it might become: at most, it gets all
     that there is in a minute.
@@ -208,6 +278,8 @@ def _capped(expected: Outlay, least: int) -> Outlay:
 def _used(exchange: Exchange, call: Call, expected: Outlay | None, usual: int) -> Usage:
     """The usage of an exchange that is over, its gaps filled."""
     usage = exchange.usage
+    if exchange.cache == "hit":  # what it is told was used by another
+        return NONE_USED
     if usage.prompt is not None and usage.completion is not None:
         return usage
     if not exchange.attempts or (exchange.outcome == "error" and not usage.known):
@@ -235,6 +307,8 @@ def _most_tokens(exchange: Exchange) -> int:
 def _entry(exchange: Exchange, call: Call, model: str, usage: Usage, cost: int | None, now: float) -> Entry:
     """Counts are what was told, as in the access record; only the cost rests on what is filled in."""
     told, received, finished = exchange.usage, exchange.received, exchange.finished
+    if exchange.cache == "hit":
+        told = NONE_USED
     committed = exchange.committed
     return Entry(
         now, exchange.request_id, exchange.identity.key, exchange.identity.team, call.model, model,

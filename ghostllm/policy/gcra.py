@@ -73,6 +73,10 @@ class Gcra:
     def take(self, cost: int) -> None:
         self.level += cost * PERIOD
 
+    def give_back(self, cost: int) -> None:
+        """What was taken, and not used after all."""
+        self.level = max(0, self.level - cost * PERIOD)
+
     def wait(self, cost: int, now: int) -> int | None:
         """Microseconds until `cost` fits if nobody else comes; None: it never does."""
         if cost > self.limit:

@@ -63,6 +63,14 @@ class Reservation:
             for meter in self._meters:
                 meter.settle(tokens, self._slot, used, ticks)
 
+    def undo(self, now: float) -> None:
+        """It was not admitted elsewhere, so nothing comes of it: it does not even count as a request."""
+        if self._open:
+            self.settle(0, now)
+            for account in self._accounts:
+                if account.requests is not None:
+                    account.requests.give_back(1)
+
     def fields(self, now: float) -> Pairs:
         """`x-ratelimit-*` as OpenAI has them, of the subject that has least left."""
         return _fields(self._accounts, self._steady.at(now))
@@ -175,10 +183,13 @@ def _left(meter: Gcra | None, now: int) -> int | None:
 def _refusal(accounts: list[Account], tokens: int, now: int) -> RateLimited:
     """Tells of the limit that keeps the request waiting longest."""
     short = [shortage for account in accounts for shortage in account.shortages(tokens, now)]
-    worst = max(short, key=_severity)
+    return refused(max(short, key=_severity), tokens, _fields(accounts, now))
+
+
+def refused(worst: Shortage, tokens: int, fields: Pairs) -> RateLimited:
+    """What a request is told that would use so many tokens."""
     # One microsecond more: the client's clock and this one's ticks are not rounded alike.
     retry_after = None if worst.wait is None else (worst.wait + 1) / 1e6
-    fields = _fields(accounts, now)
     return RateLimited(
         _message(worst, tokens),
         subject=worst.subject,
@@ -224,16 +235,20 @@ def _fields(accounts: list[Account], now: int) -> Pairs:
             left = account.tokens.remaining(now)
             if tokens is None or left < least:
                 tokens, least = account.tokens, left
-    fields: list[tuple[bytes, bytes]] = []
-    if requests is not None:
-        fields.append((b"x-ratelimit-limit-requests", b"%d" % requests.limit))
-        fields.append((b"x-ratelimit-remaining-requests", b"%d" % fewest))
-        fields.append((b"x-ratelimit-reset-requests", duration(requests.reset(now)).encode()))
-    if tokens is not None:
-        fields.append((b"x-ratelimit-limit-tokens", b"%d" % tokens.limit))
-        fields.append((b"x-ratelimit-remaining-tokens", b"%d" % least))
-        fields.append((b"x-ratelimit-reset-tokens", duration(tokens.reset(now)).encode()))
-    return tuple(fields)
+    return (
+        *(fields_of("requests", requests.limit, fewest, requests.reset(now)) if requests is not None else ()),
+        *(fields_of("tokens", tokens.limit, least, tokens.reset(now)) if tokens is not None else ()),
+    )
+
+
+def fields_of(what: str, most: int, left: int, reset: int) -> Pairs:
+    """what: "requests" or "tokens". reset: microseconds until all of it is there again."""
+    name = what.encode()
+    return (
+        (b"x-ratelimit-limit-" + name, b"%d" % most),
+        (b"x-ratelimit-remaining-" + name, b"%d" % left),
+        (b"x-ratelimit-reset-" + name, duration(reset).encode()),
+    )
 
 
 def duration(microseconds: int) -> str:

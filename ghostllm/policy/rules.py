@@ -19,17 +19,19 @@ _Sides = tuple[RateLimits, Budget]
 
 class Standing:
     """What holds for one client that asks for one model. limits: of its key, team and model, those that have
-    any. shares: whose money it spends, where anything costs money. least: the smallest limit of tokens a
-    minute, the addresses' among them; 0: none. free: nothing holds for it.
+    any. shares: whose money it spends, where anything costs money; budgeted: some of them has a budget.
+    least: the smallest limit of tokens a minute, the addresses' among them; 0: none. free: nothing holds for
+    it.
     """
 
-    __slots__ = ("free", "least", "limits", "shares")
+    __slots__ = ("budgeted", "free", "least", "limits", "shares")
 
     def __init__(
         self, limits: tuple[Claim, ...], shares: tuple[Share, ...], address: RateLimits | None
     ) -> None:
         self.limits = limits
         self.shares = shares
+        self.budgeted = any(share[1] is not None for share in shares)
         self.free = not limits and not shares and address is None
         every = [claim[1] for claim in limits]
         if address is not None:

@@ -96,6 +96,7 @@ def test_a_server_that_forgot_is_told_what_the_ledgers_know(server: RedisServer)
         server.start()
         for link in links:
             await back(link)
+        assert await budgets.at_least(purse("key:new"), 0) == 0
         assert await budgets.at_least(purse(), 700) == 700
         assert await other.at_least(purse(), 500) == 700
         assert other.add([purse()], 50) and await budgets.at_least(purse(), 0) != 0

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ import pytest
 from tests.e2e.conftest import FORGIVING, Fakes
 from tests.e2e.matrix_doors import DOORS, Ask, read
 from tests.e2e.matrix_doors import request as asked_for
+from tests.e2e.reloads import applied, base, changed, reload
 from tests.e2e.test_explain import ctl, explained
 from tests.e2e.traffic import CHAT, Crowd, backend, body, counted, model, serving, whole
-from tests.fakes.behaviour import TEXT
+from tests.fakes.behaviour import PROMPT_TOKENS, TEXT
 from tests.fakes.fake import until
 from tests.fakes.gateway import Gateway
 from tests.fakes.raw import Answer, request
@@ -27,6 +29,7 @@ BACKENDS = ("primary", "anthropic", "ollama")
 WEATHER = {"name": "f", "arguments": '{"x":1}'}
 FINISH = {"primary": "tool_calls", "anthropic": "tool_use", "ollama": "stop"}
 FAULTS = ("fin", "rst", "error", "bad_json", "bad_event", "end")
+LIMITS = {"requests_per_minute": 10, "tokens_per_minute": 100_000}
 SMALL, LARGEST = 60_000, 20_000
 
 
@@ -499,6 +502,52 @@ def test_ghostctl(gateway: Gateway, fakes: Fakes) -> None:
     assert wrong.returncode == 1 and "cache flush" in wrong.stderr
     assert ctl(gateway, "cache", "flush", "--model", "nothing", key=boss).stdout == "0 answers forgotten\n"
     assert ctl(gateway, "cache", "flush", "--of-key", "one", key=boss).stdout == "1 answers forgotten\n"
+
+
+def test_a_hit_counts_as_a_request_and_costs_nothing(started: Fakes, fakes: Fakes, tmp_path: Path) -> None:
+    settings = {
+        "cache": {"backend": "memory", "requests": "all"},
+        "state": {"file": str(tmp_path / "state.db")},
+        "keys": [
+            {"name": name, "key": KEYS[name], "manage": True, "limits": LIMITS, "budget": {"day": 100.0}}
+            for name in ("boss", "one")
+        ],
+        "backends": [backend("primary", started.primary)],
+        "models": [model("m", "primary", price={"input": 1000.0, "output": 1000.0})],
+    }
+    with serving(settings, AUTH["boss"]) as gateway:
+        answers = [post(gateway, body("m", stream=False)) for _ in range(3)]
+        assert [state(answer) for answer in answers] == ["miss", "hit", "hit"]
+        left = [int(answer.headers["x-ratelimit-remaining-requests"]) for answer in answers]
+        assert left[0] > left[1] > left[2], "each counts"
+        told = gateway.ask("GET", "/admin/api/limits", None, AUTH["boss"]).json()
+        used = LIMITS["tokens_per_minute"] - next(
+            row["remaining_tokens"] for row in told["limits"] if row["name"] == "one"
+        )
+        assert used <= PROMPT_TOKENS + len(TEXT), "the tokens of one"
+        spent = next(row["day"] for row in told["budgets"] if row["name"] == "one")
+        assert spent == (PROMPT_TOKENS + len(TEXT)) / 1000, "and its price"
+        assert counted(gateway, "ghostllm_reservations_open", AUTH["boss"]) == 0
+
+
+def test_a_reload_keeps_what_is_kept(started: Fakes, fakes: Fakes) -> None:
+    settings = base(started, cache={"backend": "memory", "requests": "all"})
+    with serving(settings) as gateway:
+
+        def again(name: str = "m") -> str:
+            return state(gateway.ask("POST", CHAT, body(name)))
+
+        assert [again(), again()] == ["miss", "hit"]
+        entries = gateway.ask("GET", "/admin/api/cache").json()["limit_bytes"]
+        changes = applied(gateway, changed(settings, cache={"bytes": 2_000_000}, log={"level": "debug"}))
+        assert sorted(changes) == ["cache.bytes", "log.level"]
+        assert gateway.ask("GET", "/admin/api/cache").json()["limit_bytes"] == 2_000_000 != entries
+        assert again() == "hit"
+        settings["models"][0]["cache"] = {"requests": "off"}
+        assert applied(gateway, settings) and again() == "bypass"
+        refused = reload(gateway, changed(settings, cache={"backend": "off"}))
+        assert refused.json()["needs_restart"] == ["cache.backend"]
+        assert again("n") == "miss" and again("n") == "hit"
 
 
 # --- off

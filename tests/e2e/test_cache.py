@@ -530,6 +530,28 @@ def test_a_hit_counts_as_a_request_and_costs_nothing(started: Fakes, fakes: Fake
         assert counted(gateway, "ghostllm_reservations_open", AUTH["boss"]) == 0
 
 
+def test_a_team_shares_answers_but_no_permission(started: Fakes, fakes: Fakes) -> None:
+    only = {"boss": [], "one": [], "two": ["other"]}
+    settings = {
+        "cache": {"backend": "memory", "requests": "all", "tenant": "team"},
+        "keys": [
+            {"name": name, "key": KEYS[name], "team": "blue", "manage": name == "boss", "models": models}
+            for name, models in only.items()
+        ],
+        "teams": [{"name": "blue"}],
+        "backends": [backend("primary", started.primary)],
+        "models": [model("m", "primary"), model("other", "primary")],
+    }
+    with serving(settings, AUTH["boss"]) as gateway:
+        assert state(post(gateway, body("m"))) == "miss"
+        assert state(post(gateway, body("m"), key="boss")) == "hit"
+        refused = post(gateway, body("m", stream=False), key="two")
+        assert refused.status == 403 and WHOLE.encode() not in refused.body
+        assert "x-ghostllm-cache" not in refused.headers
+        assert flush(gateway, key="one").json()["flushed"] == 0
+        assert flush(gateway, team="blue").json()["flushed"] == 1
+
+
 def test_a_reload_keeps_what_is_kept(started: Fakes, fakes: Fakes) -> None:
     settings = base(started, cache={"backend": "memory", "requests": "all"})
     with serving(settings) as gateway:

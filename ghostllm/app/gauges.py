@@ -1,11 +1,14 @@
-"""Metrics of what the router knows, read when somebody asks for them."""
+"""Metrics that are read when somebody asks for them: connections, backends, what the router knows."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from ghostllm.app.fleet_life import FleetLife
 from ghostllm.gateway.generate import Generator
+from ghostllm.net.server import Server
 from ghostllm.observe.exposition import Sample
 from ghostllm.observe.metrics import Metrics
 from ghostllm.routing.arms import Arms
@@ -13,6 +16,29 @@ from ghostllm.routing.breaker import State as BreakerState
 from ghostllm.routing.health import State as HealthState
 from ghostllm.routing.state import BackendState
 from ghostllm.routing.upstream import Upstream
+
+
+def add_gauges(metrics: Metrics, servers: Sequence[Server], fleet: FleetLife) -> None:
+    metrics.gauge(
+        "ghostllm_connections",
+        "Open client connections.",
+        lambda: [({}, sum(server.connections for server in servers))],
+    )
+    metrics.gauge("ghostllm_tasks", "Tasks of the event loop.", lambda: [({}, len(asyncio.all_tasks()))])
+    metrics.gauge(
+        "ghostllm_upstream_connections",
+        "Connections to backends, by state, and calls waiting for one.",
+        lambda: [
+            ({"backend": name, "state": state}, getattr(upstream.pool, state))
+            for name, upstream in fleet.upstreams.items()
+            for state in ("idle", "active", "waiting")
+        ],
+    )
+    metrics.gauge(
+        "ghostllm_backend_up",
+        "Whether the backend's model list answered last time.",
+        lambda: [({"backend": name}, int(up)) for name, up in fleet.inventory.reachable.items()],
+    )
 
 
 def add_routing_gauges(metrics: Metrics, upstreams: Mapping[str, Upstream], generator: Generator) -> None:

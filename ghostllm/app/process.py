@@ -25,7 +25,7 @@ from ghostllm.app import money, parts
 from ghostllm.app.access import Access
 from ghostllm.app.audit import Auditor
 from ghostllm.app.fleet_life import FleetLife
-from ghostllm.app.gauges import add_routing_gauges
+from ghostllm.app.gauges import add_gauges, add_routing_gauges
 from ghostllm.app.key_desk import KeyDesk
 from ghostllm.app.no_answers import NoAnswers
 from ghostllm.app.operations import Operator
@@ -60,6 +60,11 @@ if TYPE_CHECKING:
     from ghostllm.cache.answers import Answers
 
 GC_THRESHOLD = 20_000
+STATE = [
+    responses.COMPONENT, ledger.COMPONENT, configurations.COMPONENT, audit.COMPONENT, keys.COMPONENT,
+]  # fmt: skip
+"""What the state file has."""
+
 SIDES = (parts.own_side, parts.admin_side)
 """What the servers listen on, and by which limits."""
 
@@ -88,7 +93,6 @@ class App:
         self._config = config
         self._inputs = inputs
         self._source = source
-        self._reloader: Reloader | None = None
         self._seen = observe.build(config.log, keep=config.routing.explain)
         self._log = self._seen.log
         self._access = Access(config, self._log)
@@ -111,54 +115,100 @@ class App:
 
     async def _run(self) -> int:
         self._handle_signals()
-        self._fleet = FleetLife(self._config, self._log, self._own, self._fleet_changed)
-        self._pictures = pictures(self._config.outbound, self._config.server.limits.body_bytes)
-        chance = random.Random()
-        routing = self._config.routing
-        self._router = Router(routing, self._fleet.upstreams, chance, time.monotonic())
         try:
-            database = Database(
-                self._config.state.file or None,
-                [
-                    responses.COMPONENT,
-                    ledger.COMPONENT,
-                    configurations.COMPONENT,
-                    audit.COMPONENT,
-                    keys.COMPONENT,
-                ],
-                failed=StateLog(self._log),
-            )
-            books = money.build(self._config, database, self._log)
-            await books.load()
-            await self._access.open(database)
-            self._remember(books)
+            await self._open()
         except (StateError, ConfigError, GhostError) as error:
             self._log.error("cannot start", reason=str(error))
             return 1
-        generator = Generator(self._router, books.accounts)
-        operator = Operator(self._fleet, generator, self._log)
+        self._build()
+        try:
+            bound = await self._listen()
+        except OSError as error:
+            self._log.error("cannot start", reason=str(error.strerror or error))
+            return 1
+        self._start(bound)
+        await self.stop.wait()
+        await self._end()
+        return 0
+
+    # --- from the configuration to a gateway that listens
+
+    async def _open(self) -> None:
+        """What there is to be known before the first request. Raises StateError, ConfigError, GhostError."""
+        config = self._config
+        self._fleet = FleetLife(config, self._log, self._own, self._fleet_changed)
+        self._pictures = pictures(config.outbound, config.server.limits.body_bytes)
+        self._router = Router(config.routing, self._fleet.upstreams, random.Random(), time.monotonic())
+        self._database = Database(config.state.file or None, STATE, failed=StateLog(self._log))
+        self._books = money.build(config, self._database, self._log)
+        await self._books.load()
+        await self._access.open(self._database)
+        self._remember()
+        self._responses = ResponseStore(self._database, responses.Limits(retention=config.state.responses))
+        self._trail = AuditTrail(self._database, config.state.audit)
+        self._reloader = await self._make_reloader()
+
+    def _remember(self) -> None:
+        """What is asked for only, imports included. Raises ConfigError for an extra that is missing."""
+        config, books = self._config, self._books
+        if config.redis.url:
+            from ghostllm.app.cluster_life import ClusterLife
+
+            self._cluster = ClusterLife(config.redis, self._log)
+            self._cluster.add_gauges(self._seen.metrics)
+            self._cluster.share_breakers(self._fleet.upstreams, self._router)
+            books.accounts.shared = self._cluster.share(books.calendar, books.accounts.budgets)
+        if config.cache.backend != "off":
+            from ghostllm.app.answer_life import AnswerLife
+
+            life = AnswerLife(config, self._log, self._cluster, lambda: self._fleet.catalog)
+            life.add_gauges(self._seen.metrics)
+            self._kept, self._answers = life, life.answers
+
+    def _build(self) -> None:
+        config, metrics = self._config, self._seen.metrics
+        generator = Generator(self._router, self._books.accounts)
+        operator = self._operator = Operator(self._fleet, generator, self._log)
         self._fleet.answered = operator.answered
-        prober = operator.prober = Prober(self._fleet.upstreams, routing.health, operator.probed, chance)
-        store = ResponseStore(database, responses.Limits(retention=self._config.state.responses))
-        trail = AuditTrail(database, self._config.state.audit)
-        auditor = Auditor(self._log, trail)
-        reloader = await self._make_reloader(database)
-        gateway = self.gateway = Gateway(
+        self._prober = operator.prober = Prober(
+            self._fleet.upstreams, config.routing.health, operator.probed, self._router.chance
+        )
+        auditor = Auditor(self._log, self._trail)
+        self.gateway = self._make_gateway(generator, auditor)
+        self.servers = self._servers(self.gateway)
+        self._rates = Rates(metrics.totals)
+        self._standing = operator.standing = Standing(
+            fleet=self._fleet,
+            router=self._router,
+            gateway=self.gateway,
+            server=self.servers[0],
+            seen=self._seen,
+            rates=self._rates,
+        )
+        metrics.model_name = self._model_name
+        add_gauges(metrics, self.servers, self._fleet)
+        add_routing_gauges(metrics, self._fleet.upstreams, generator)
+        money.add_money_gauges(metrics, self._books, self._database, config.usage.currency)
+        self._follow(generator, auditor)
+
+    def _make_gateway(self, generator: Generator, auditor: Auditor) -> Gateway:
+        books = self._books
+        gateway = Gateway(
             self._snapshot(),
             Parts(
                 generator=generator,
                 observer=self._seen.observer,
                 metrics=self._seen.metrics.render,
-                store=store,
+                store=self._responses,
                 group_of=group_of,
                 routes=[
-                    *admin.routes(operator, self._seen.recorder),
-                    *admin_keys.routes(KeyDesk(self._access, database, self._log)),
+                    *admin.routes(self._operator, self._seen.recorder),
+                    *admin_keys.routes(KeyDesk(self._access, self._database, self._log)),
                     *admin_usage.routes(books.accounts, books.ledger, self._config.usage.currency),
                     *admin_cache.routes(self._kept),
+                    *admin_config.routes(self._reloader),
+                    *admin_audit.routes(self._trail),
                     openapi.route(lambda: gateway.routes.all),
-                    *admin_config.routes(reloader),
-                    *admin_audit.routes(trail),
                 ],
                 audit=auditor.exchange,
             ),
@@ -166,70 +216,61 @@ class App:
         gateway.ready = lambda: any(
             self._serves(model.targets) for model in self._fleet.catalog.models.values()
         )
-        servers = self.servers = self._servers(gateway)
-        self._observe(servers)
-        add_routing_gauges(self._seen.metrics, self._fleet.upstreams, generator)
-        money.add_money_gauges(self._seen.metrics, books, database, self._config.usage.currency)
-        rates = Rates(self._seen.metrics.totals)
-        operator.standing = Standing(
-            fleet=self._fleet,
-            router=self._router,
-            gateway=gateway,
-            server=servers[0],
-            seen=self._seen,
-            rates=rates,
-        )
-        watch = FileWatch(
+        return gateway
+
+    def _follow(self, generator: Generator, auditor: Auditor) -> None:
+        """What follows the configuration when it is read again, in the order in which it does."""
+        reloader, books, trail = self._reloader, self._books, self._trail
+        self._watch = FileWatch(
             self._inputs, lambda: reloader.reload_if_new("the file has changed"), self._log, self._own
         )
         reloader.parts += [
             parts.simple(self._hold),
             parts.simple(lambda old, new: books.adopt(new)),
             parts.observability(self._seen),
-            *(parts.serving(one, side, self._log) for one, side in zip(servers, SIDES, strict=False)),
-            parts.routing(generator, prober),
+            *(parts.serving(one, side, self._log) for one, side in zip(self.servers, SIDES, strict=False)),
+            parts.routing(generator, self._prober),
             parts.images(self._take_pictures),
             parts.simple(lambda old, new: trail.retain(new.state.audit)),
             parts.access(self._access),
-            parts.fleet(self._fleet, servers[0]),
-            parts.responses(store),
+            parts.fleet(self._fleet, self.servers[0]),
+            parts.responses(self._responses),
             parts.simple(lambda old, new: self._kept.adopt(new)),
-            parts.simple(watch.follow),
+            parts.simple(self._watch.follow),
         ]
         reloader.outside.append(self._fleet.outside)
         reloader.noted = lambda how, error, changed: auditor.note(
             "config reload", who=how, error=error, changed=changed
         )
-        try:
-            bound = await self._listen(servers)
-        except OSError as error:
-            self._log.error("cannot start", reason=str(error.strerror or error))
-            return 1
-        operator.standing.listening = bound
+
+    def _start(self, bound: Sequence[str]) -> None:
+        """What goes on beside the requests. bound: the addresses that it listens on."""
+        self._standing.listening = bound
         self._fleet.start(bound)
-        self._own(prober.run())
-        self._own(books.keep_order())
-        self._own(rates.run())
-        self._own(self._access.run())
-        self._reloader = reloader
-        watch.follow(None, self._config)
+        for work in (self._prober.run(), self._books.keep_order(), self._rates.run(), self._access.run()):
+            self._own(work)
         if self._cluster is not None:
             self._cluster.start(self._own)
+        self._watch.follow(None, self._config)
         self.started.set()
-        await self.stop.wait()
-        self._reloader = None
-        gateway.draining = True
+
+    async def _end(self) -> None:
+        self.gateway.draining = True
         drain = self._config.server.timeouts.drain
-        open_now = sum(server.connections for server in servers)
+        open_now = sum(server.connections for server in self.servers)
         self._log.info("draining", connections=open_now, limit_s=drain)
-        watch.stop()
-        await reloader.close()
-        await asyncio.gather(*(server.close(drain) for server in servers))
-        await self._close()
+        self._watch.stop()
+        await self._reloader.close()
+        await asyncio.gather(*(server.close(drain) for server in self.servers))
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._fleet.close()
+        if self._cluster is not None:
+            await self._cluster.close()
         self._access.close()
-        database.close()
+        self._database.close()
         self._log.info("stopped")
-        return 0
 
     def _servers(self, gateway: Gateway) -> list[Server]:
         """One for everybody, and one for the admin API where that has addresses of its own."""
@@ -238,14 +279,14 @@ class App:
             servers.append(Server(gateway.part_admin(), parts.admin_side(self._config), self._crashed))
         return servers
 
-    async def _listen(self, servers: Sequence[Server]) -> list[str]:
+    async def _listen(self) -> list[str]:
         """The addresses that they listen on. Raises OSError, and then none of them listens."""
         bound: list[str] = []
-        for server, event in zip(servers, ("listening", "listening for admin"), strict=False):
+        for server, event in zip(self.servers, ("listening", "listening for admin"), strict=False):
             try:
                 addresses = await server.start()
             except OSError:
-                for other in servers:
+                for other in self.servers:
                     await other.close(1)
                 raise
             for address in addresses:
@@ -253,32 +294,8 @@ class App:
             bound += addresses
         return bound
 
-    async def _close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._fleet.close()
-        if self._cluster is not None:
-            await self._cluster.close()
-
-    def _remember(self, books: money.Money) -> None:
-        """What is asked for only, imports included. Raises ConfigError for an extra that is missing."""
-        if self._config.redis.url:
-            from ghostllm.app.cluster_life import ClusterLife
-
-            self._cluster = ClusterLife(self._config.redis, self._log)
-            self._cluster.add_gauges(self._seen.metrics)
-            self._cluster.share_breakers(self._fleet.upstreams, self._router)
-            books.accounts.shared = self._cluster.share(books.calendar, books.accounts.budgets)
-        if self._config.cache.backend != "off":
-            from ghostllm.app.answer_life import AnswerLife
-
-            life = AnswerLife(self._config, self._log, self._cluster, lambda: self._fleet.catalog)
-            life.add_gauges(self._seen.metrics)
-            self._kept, self._answers = life, life.answers
-
-    async def _make_reloader(self, database: Database) -> Reloader:
-        store = ConfigurationStore(database)
+    async def _make_reloader(self) -> Reloader:
+        store = ConfigurationStore(self._database)
         with contextlib.suppress(GhostError):  # the log has it
             await store.load()
         reloader = Reloader(self._inputs, self._source, self._config, store, self._log)
@@ -322,31 +339,6 @@ class App:
     def _serves(self, targets: Sequence[Any]) -> bool:
         return any(self._fleet.inventory.reachable.get(target.backend, True) for target in targets)
 
-    def _observe(self, servers: Sequence[Server]) -> None:
-        """Gauges that are read when somebody asks for the metrics."""
-        self._seen.metrics.model_name = self._model_name
-        gauge = self._seen.metrics.gauge
-        gauge(
-            "ghostllm_connections",
-            "Open client connections.",
-            lambda: [({}, sum(server.connections for server in servers))],
-        )
-        gauge("ghostllm_tasks", "Tasks of the event loop.", lambda: [({}, len(asyncio.all_tasks()))])
-        gauge(
-            "ghostllm_upstream_connections",
-            "Connections to backends, by state, and calls waiting for one.",
-            lambda: [
-                ({"backend": name, "state": state}, getattr(upstream.pool, state))
-                for name, upstream in self._fleet.upstreams.items()
-                for state in ("idle", "active", "waiting")
-            ],
-        )
-        gauge(
-            "ghostllm_backend_up",
-            "Whether the backend's model list answered last time.",
-            lambda: [({"backend": name}, int(up)) for name, up in self._fleet.inventory.reachable.items()],
-        )
-
     def _model_name(self, name: str) -> str | None:
         """The name by which a model is counted, whatever alias it was called by; None for an invention."""
         model = self._fleet.catalog.find(name)
@@ -374,7 +366,7 @@ class App:
         running.add_signal_handler(signal.SIGHUP, self._hung_up)
 
     def _hung_up(self) -> None:
-        if self._reloader is not None:
+        if self.started.is_set() and not self.stop.is_set():
             self._reloader.ask("SIGHUP")
         else:
             self._log.warning("SIGHUP ignored: the gateway is starting or ending")

@@ -13,7 +13,7 @@ from tests.e2e.reloads import CONFIG, applied, base, changed, event, logged, rel
 from tests.e2e.test_explain import ctl
 from tests.e2e.traffic import CHAT, Crowd, act, backend, backends, body, by, counted, model, row, whole
 from tests.fakes.behaviour import TEXT
-from tests.fakes.fake import until
+from tests.fakes.fake import Fake, until
 from tests.fakes.gateway import Gateway, Settings
 from tests.fakes.raw import request
 
@@ -39,19 +39,20 @@ def bearer(key: str) -> dict[str, str]:
 # --- backends
 
 
-def test_backends_come_and_go(running: Gateway, settings: Settings, fakes: Fakes) -> None:
-    extra = backend("extra", fakes.vllm)
-    more = changed(
-        settings,
-        backends=[*settings["backends"], extra],
-        models=[*settings["models"], model("vllm", "extra")],
-    )
-    assert applied(running, more) == ["backends.extra", "models.vllm"]
-    assert whole(running.chat("vllm")) == WHOLE
-    assert applied(running, settings) == ["backends.extra", "models.vllm"]
-    assert [one["name"] for one in backends(running)] == ["primary", "second"]
-    assert running.chat("vllm").status == 404
-    until(lambda: fakes.vllm.open_connections == 0, "the removed backend's connections are closed")
+def test_backends_come_and_go(running: Gateway, settings: Settings) -> None:
+    with Fake("vllm", "vllm") as own:
+        extra = backend("extra", own)
+        more = changed(
+            settings,
+            backends=[*settings["backends"], extra],
+            models=[*settings["models"], model("vllm", "extra")],
+        )
+        assert applied(running, more) == ["backends.extra", "models.vllm"]
+        assert whole(running.chat("vllm")) == WHOLE
+        assert applied(running, settings) == ["backends.extra", "models.vllm"]
+        assert [one["name"] for one in backends(running)] == ["primary", "second"]
+        assert running.chat("vllm").status == 404
+        until(lambda: own.open_connections == 0, "the removed backend's connections are closed")
 
 
 def test_a_backend_that_is_as_it_was_keeps_everything(

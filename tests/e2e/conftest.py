@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,11 +79,17 @@ def settings(fakes: Fakes) -> Settings:
     }
 
 
-@pytest.fixture(scope="session")
-def started() -> Iterator[Fakes]:
+@contextmanager
+def some_fakes() -> Iterator[Fakes]:
     with ExitStack() as stack:
         pair = [stack.enter_context(Fake("openai", name)) for name in ("m", "pair")]
         yield Fakes(*pair, *(stack.enter_context(Fake(kind, kind)) for kind in KINDS))
+
+
+@pytest.fixture(scope="session")
+def started() -> Iterator[Fakes]:
+    with some_fakes() as fakes:
+        yield fakes
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import Fakes
+from tests.e2e.conftest import Fakes, some_fakes
 from tests.e2e.reloads import CONFIG, applied, base, changed, event, logged, reload, rollback
 from tests.e2e.test_explain import ctl
 from tests.e2e.traffic import CHAT, Crowd, act, backend, backends, body, by, counted, model, row, whole
@@ -19,6 +19,13 @@ from tests.fakes.raw import request
 
 WHOLE = "".join(TEXT)
 OLD, NEW = "sk-old-0123456789abcdef", "sk-new-0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Fakes]:
+    """Of this module's own, so that connections to them are those of the gateway under test."""
+    with some_fakes() as fakes:
+        yield fakes
 
 
 @pytest.fixture

@@ -343,7 +343,9 @@ def test_times_of_the_issuer_that_is_there_now_count_after_a_reload():
             await settled(verifier, token())
         again = issuer.verifier(previous=verifier, leeway=60.0, refresh=60.0)
         assert again.identify(token(exp=NOW - 30)).key == "corp:ann"
-        assert source_of(again).due() == 60.0
+        async with running(again):
+            await asyncio.sleep(0)
+            assert source_of(again).due() == 60.0
 
     asyncio.run(inside())
 

@@ -108,7 +108,7 @@ class News:
         if self._version is not None and int(number) == self._version + 1:
             await self._read(name)
             self._version = int(number)
-        elif self._version is None or int(number) > self._version:
+        elif int(number) != self._version:  # some were missed; or the server is a new one, and counts anew
             await self._read()
 
     async def _read(self, *names: bytes) -> None:

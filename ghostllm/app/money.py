@@ -60,10 +60,10 @@ def build(config: Config, database: Database, log: Logger) -> Money:
     usage = config.usage
     calendar = Calendar(usage.timezone)
     ledger = None
-    if usage.enabled and database.persistent:
+    if usage.enabled and database.path is not None:
         ledger = Ledger(database, calendar, currency=usage.currency, retention_days=usage.retention_days)
     if ledger is None and _any_budget(config):
-        missing = "usage.enabled is false" if database.persistent else "state.file is not set"
+        missing = "usage.enabled is false" if database.path is not None else "state.file is not set"
         log.warning("budgets begin anew at each start", reason=missing)
 
     def crossed(found: Crossed) -> None:

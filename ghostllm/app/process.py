@@ -140,6 +140,12 @@ class App:
         self._pictures = pictures(config.outbound, config.server.limits.body_bytes)
         self._router = Router(config.routing, self._fleet.upstreams, random.Random(), time.monotonic())
         self._database = Database(config.state.file or None, STATE, failed=StateLog(self._log))
+        if self._database.unkept:
+            self._log.error(
+                "state only read: what is added is gone at the end",
+                file=config.state.file,
+                reason=self._database.unkept,
+            )
         self._books = money.build(config, self._database, self._log)
         await self._books.load()
         await self._access.open(self._database)

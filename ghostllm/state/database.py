@@ -6,23 +6,26 @@ reads go through one queue, so that a read sees what was written before it. SQLi
 lock while it works; records of one statement in a row are one `executemany`, a loop in C.
 
 What cannot be written is counted and told, and the gateway goes on: an answer is not held back because a disk
-is full.
+is full. For the same reason a file that can only be read at the start is copied to memory: keys open, budgets
+go on from what was spent, and what is added is gone at the end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from ghostllm.errors import GhostError
 from ghostllm.state.schema import Component, StateError, prepare
@@ -32,6 +35,7 @@ BATCH_RECORDS = 256  # of one transaction: some 0.5 ms, nearly all of it without
 BACKLOG_RECORDS = 65_536  # what may wait for a disk that does not keep up
 BUSY_SECONDS = 5.0  # how long another process may hold the file
 CLOSE_SECONDS = 10.0
+LARGEST_COPY = 256 * 1024 * 1024  # bytes of a file that can only be read
 
 Values = Sequence[Any] | Mapping[str, Any]
 Row = tuple[Any, ...]
@@ -58,7 +62,7 @@ class Database:
     and how many (0: a read failed), on whatever thread; it must be quick and must not raise.
 
     Opened by its constructor, which raises StateError. `write`, `read`, `flush` and `close` are for one
-    thread. lost: records that could not be written.
+    thread. lost: records that could not be written. unkept: why the file stays as it is, "" if it does not.
     """
 
     def __init__(
@@ -81,16 +85,18 @@ class Database:
         self._unwritten = 0
         self._told = 0  # of `lost`, by the last flush
         self._closed = False
-        opened: SimpleQueue[BaseException | None] = SimpleQueue()
+        self.unkept = ""
+        opened: SimpleQueue[BaseException | str] = SimpleQueue()
         self._thread = threading.Thread(
             target=self._serve, args=(components, opened), name="ghostllm-state", daemon=True
         )
         self._thread.start()
-        error = opened.get()
-        if error is not None:
+        outcome = opened.get()
+        if not isinstance(outcome, str):
             self._thread.join()
             self._closed = True
-            raise error
+            raise outcome
+        self.unkept = outcome
 
     def __repr__(self) -> str:
         place = self.path or "memory"
@@ -99,7 +105,7 @@ class Database:
     @property
     def persistent(self) -> bool:
         """Whether the state is there after a restart."""
-        return self.path is not None
+        return self.path is not None and not self.unkept
 
     @property
     def waiting(self) -> int:
@@ -172,13 +178,13 @@ class Database:
 
     # --- the thread
 
-    def _serve(self, components: Sequence[Component], opened: SimpleQueue[BaseException | None]) -> None:
+    def _serve(self, components: Sequence[Component], opened: SimpleQueue[BaseException | str]) -> None:
         try:
-            connection = _open(self.path, components)
+            connection, unkept = _open(self.path, components)
         except Exception as error:  # whatever it is, the constructor must not wait for ever
             opened.put(error)
             return
-        opened.put(None)
+        opened.put(unkept)
         while (item := self._queue.get()) is not None:
             if isinstance(item, _Ask):
                 self._answer(connection, item)
@@ -243,15 +249,47 @@ def _transact(connection: sqlite3.Connection, batch: list[Record]) -> None:
         raise
 
 
-def _open(path: Path | None, components: Sequence[Component]) -> sqlite3.Connection:
-    """Raises StateError."""
+def _open(path: Path | None, components: Sequence[Component]) -> tuple[sqlite3.Connection, str]:
+    """The connection, and why what is written there is not kept. Raises StateError."""
     place = ":memory:" if path is None else str(path)
     try:
         if path is not None:
             _make_private(path)
         connection = sqlite3.connect(place, timeout=BUSY_SECONDS, isolation_level=None)
-    except (OSError, sqlite3.Error) as error:
-        raise StateError(f"the state file {place} cannot be opened: {error}") from None
+        return _prepared(connection, components, place), ""
+    except OSError as error:
+        reason = str(error)
+        if path is None or error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise StateError(f"the state file {place} cannot be opened: {reason}") from None
+    except sqlite3.Error as error:
+        reason = str(error)
+        if path is None or _code(error) != sqlite3.SQLITE_READONLY:
+            raise StateError(f"the state file {place} cannot be used: {reason}") from None
+    return _copied(path, components, reason), reason
+
+
+def _copied(path: Path, components: Sequence[Component], reason: str) -> sqlite3.Connection:
+    """In memory, of a file that cannot be written. Raises StateError."""
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_COPY:
+            raise StateError(f"the state file {path} cannot be opened: {reason}")
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        # Without a log that somebody has left there is none to be read, and SQLite would have to make one.
+        how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True)) as source:
+            source.backup(connection)
+        return _prepared(connection, components, str(path))
+    except OSError:
+        raise StateError(f"the state file {path} cannot be opened: {reason}") from None
+    except sqlite3.Error as error:
+        raise StateError(f"the state file {path} cannot be opened: {reason}, nor read: {error}") from None
+
+
+def _prepared(
+    connection: sqlite3.Connection, components: Sequence[Component], place: str
+) -> sqlite3.Connection:
+    """Raises StateError, sqlite3.Error; the connection is closed then."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -266,7 +304,7 @@ def _open(path: Path | None, components: Sequence[Component]) -> sqlite3.Connect
                 time.sleep(0.01)  # SQLite itself does not wait for a change of the journal's mode
                 continue
             connection.close()
-            raise StateError(f"the state file {place} cannot be used: {error}") from None
+            raise
         except StateError:
             connection.close()
             raise

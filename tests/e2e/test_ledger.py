@@ -98,6 +98,9 @@ def tokens(record: dict[str, Any]) -> tuple[Any, Any]:
     return record["prompt_tokens"], record["completion_tokens"]
 
 
+USAGE = "/admin/api/usage"
+
+
 def spent(gateway: Gateway) -> float:
     told = gateway.ask("GET", "/admin/api/limits", None, OPS).json()
     [row] = [row for row in told["budgets"] if row["name"] == "alice"]
@@ -165,6 +168,7 @@ def test_where_nothing_can_be_written_the_service_goes_on(
     with serving(settings(started, tmp_path / "state.db"), OPS) as gateway:
         with load(gateway) as statuses:
             until(lambda: len(statuses) > 200, "some have been served", 30)
+        until(lambda: gateway.ask("GET", USAGE, None, OPS).json()["usage"], "some have been written")
         size = max(file.stat().st_size for file in tmp_path.iterdir())
         prlimit = resource.prlimit
         before = prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -216,30 +220,42 @@ def goes_on(gateway: Gateway, mend: Any) -> None:
     until(lambda: "state not written" in gateway.log, "the log tells of it")
     [told, *_] = [line for line in gateway.records if line["event"] == "state not written"]
     assert told["level"] == "error" and told["reason"] and told["records"] > 0
-    assert gateway.ask("GET", "/admin/api/usage", None, OPS).status in (200, 500)
+    assert gateway.ask("GET", USAGE, None, OPS).status in (200, 500)
     mend()
     until(lambda: counted(gateway, "ghostllm_state_records_waiting", OPS) == 0, "all have been tried", 30)
     before, missing = usage(gateway)["requests"], lost()
     assert [ask(gateway) for _ in range(3)] == [200] * 3
     until(lambda: usage(gateway)["requests"] == before + 3, "it is written again")
     assert lost() == missing
-    assert gateway.ask("GET", "/admin/api/usage", None, OPS).json()["lost"] == missing
+    assert gateway.ask("GET", USAGE, None, OPS).json()["lost"] == missing
     assert len([line for line in gateway.records if line["event"] == "state not written"]) < 10
 
 
 def usage(gateway: Gateway) -> dict[str, Any]:
-    [row] = gateway.ask("GET", "/admin/api/usage", None, OPS).json()["usage"]
+    [row] = gateway.ask("GET", USAGE, None, OPS).json()["usage"]
     return dict(row)
 
 
-def test_a_file_that_cannot_be_written_ends_the_start(started: Fakes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_file_that_can_only_be_read(started: Fakes, fakes: Fakes, tmp_path: Path, killed: bool) -> None:
+    """Service goes on with what it says; what is added is told of, and gone at the end."""
     with small_disk(tmp_path / "disk", "1m") as disk:
-        with serving(settings(started, disk / "state.db"), OPS):
-            pass
+        own = settings(started, disk / "state.db")
+        with serving(own, OPS) as gateway:
+            assert ask(gateway) == 200
+            before = spent(gateway)
+            assert gateway.ask("GET", USAGE, None, OPS).json()["usage"], "it has been written"
+            if not killed:
+                gateway.terminate()
+                gateway.wait()
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        cannot_start(
-            settings(started, disk / "state.db"), "state.db cannot be opened", "Read-only file system"
-        )
+        for _ in range(2):
+            with serving(own, OPS) as gateway:
+                [told] = [line for line in gateway.records if line["event"].startswith("state only read")]
+                assert told["level"] == "error" and "Read-only file system" in told["reason"]
+                assert spent(gateway) == pytest.approx(before)
+                assert ask(gateway) == 200
+                assert spent(gateway) == pytest.approx(2 * before)
 
 
 def test_a_place_that_is_none_ends_the_start(started: Fakes, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import tempfile
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -312,12 +313,44 @@ def test_a_place_where_no_file_can_be(tmp_path):
     assert "cannot be opened" in refused(tmp_path)
 
 
-def test_a_file_that_may_only_be_read():
-    """File modes count for nobody, if not for root."""
+@pytest.mark.parametrize("left", ["nothing", "a log"])
+def test_a_file_that_may_only_be_read(left):
+    """File modes count for nobody, if not for root. It goes on in memory; the file stays as it is."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        path = Path(folder) / "state.db"
+        Database(path, [NOTES]).close()
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("INSERT INTO note (words) VALUES ('kept')")
+        if left == "nothing":
+            other.close()
+        files = {file: file.read_bytes() for file in path.parent.iterdir()}
+        assert len(files) == (1 if left == "nothing" else 3)
+        for file in files:
+            file.chmod(0o444)
+        path.parent.chmod(0o555)
+        stack.callback(path.parent.chmod, 0o755)
+        stack.callback(other.close)
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+            stack.callback(os.seteuid, 0)
+
+        async def speak():
+            database = Database(path, [NOTES])
+            assert "Permission denied" in database.unkept and not database.persistent
+            database.write("INSERT INTO note (words) VALUES ('gone')")
+            rows = await database.read("SELECT words FROM note")
+            assert database.close()
+            return [text for (text,) in rows]
+
+        assert asyncio.run(speak()) == asyncio.run(speak()) == ["kept", "gone"]
+        assert all(file.read_bytes() == content for file, content in files.items() if file == path)
+
+
+def test_a_file_that_may_not_even_be_read():
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "state.db"
         Database(path, [NOTES]).close()
-        path.chmod(0o444)
+        path.chmod(0o000)
         path.parent.chmod(0o555)
         root = os.geteuid() == 0
         try:

@@ -25,21 +25,21 @@ class Backlog:
     """dispatched, then exactly one of first_token and left, for each request id; further calls do nothing.
 
     in_flight: requests not yet ended. decoding: those of them that are past their first token. pending: those
-    before it, in order of dispatch. others: how many the backend last said that it has in its queue, ours
-    included. While there are neither, `wait` is 0.
+    before it, in order of dispatch; work: seconds of theirs, as estimated. others: how many the backend last
+    said that it has in its queue, ours included. While there are neither, `wait` is 0.
     """
 
     def __init__(self) -> None:
         self.pending: dict[int, Pending] = {}
         self._decoding: set[int] = set()
-        self._sum = 0.0
+        self.work = 0.0
         self._produced = float("-inf")
         self._mean = 0.0
         self.others = 0
         self._scraped = float("-inf")
 
     def __repr__(self) -> str:
-        return f"<Backlog waiting={len(self.pending)} decoding={self.decoding} work={self._sum:.3f}s>"
+        return f"<Backlog waiting={len(self.pending)} decoding={self.decoding} work={self.work:.3f}s>"
 
     @property
     def in_flight(self) -> int:
@@ -61,7 +61,7 @@ class Backlog:
         waiting = self.pending
         alone = not waiting and not self._decoding
         waiting[request] = work, now, hidden
-        self._sum += work
+        self.work += work
         mean = self._mean
         self._mean = mean + (work - mean) * GAIN if mean else work
         return alone
@@ -80,7 +80,7 @@ class Backlog:
         if pending is None:
             self._decoding.discard(request)
             return
-        self._sum = self._sum - pending[0] if self.pending else 0.0  # no drift of floats across idle times
+        self.work = self.work - pending[0] if self.pending else 0.0  # no drift of floats across idle times
         if answered is not None and answered > self._produced:
             self._produced = answered
 
@@ -91,17 +91,20 @@ class Backlog:
 
     def wait(self, now: float) -> float:
         """Seconds of work ahead of a request that would be sent now."""
-        if not self.pending and not self.others:
+        pending = self.pending
+        if not pending and not self.others:
             return 0.0
         self._expire(now)
         others = 0.0
-        if now - self._scraped <= STALE:
-            others = max(0, self.others - len(self.pending)) * self._mean
-        if not self.pending:
+        if self.others and now - self._scraped <= STALE:
+            others = max(0, self.others - len(pending)) * self._mean
+        if not pending:
             return others
-        work, since, _ = next(iter(self.pending.values()))
-        received = max(0.0, now - max(self._produced, since))
-        return max(0.0, self._sum - min(work, received)) + others
+        work, since, _ = next(iter(pending.values()))
+        received = now - (self._produced if self._produced > since else since)
+        if received > 0.0:
+            return max(0.0, self.work - min(work, received)) + others
+        return self.work + others
 
     def _expire(self, now: float) -> None:
         """A hidden first token is taken to have come once the head has waited twice its estimate."""

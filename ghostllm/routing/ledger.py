@@ -133,7 +133,8 @@ class Ledger:
             choices: list[Choice] = []
             for seat in seats:
                 backlog = seat.backlog
-                wait = backlog.wait(now) if backlog.pending or backlog.others else 0.0
+                # How far the first in line has come is not looked at: that is worth less than the look.
+                wait = backlog.wait(now) if backlog.others else backlog.work
                 choices.append((wait + plain * seat.rate.seconds, seat, wait, 0.0, tokens, READY))
         else:
             choices = self._choices(seats, prompt, tokens, conditions, now)

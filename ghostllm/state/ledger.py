@@ -4,8 +4,8 @@ Records are written as all state is, in batches by the state file's thread: noth
 at most the last batch by a kill. What cannot be written is counted by the database, and reports say how much
 that was.
 
-What keys, teams and models spend is summed up by a trigger as records come in, so that budgets know at once
-where they stand after a start, however many records there are.
+What keys, teams and models spend is summed up every few hundred records, so that budgets know at once where
+they stand after a start, however many records there are. Doing it for each would cost more than the record.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ COMPONENT = Component(
             ttft REAL,
             attempts INTEGER NOT NULL,
             day TEXT NOT NULL,
-            currency TEXT NOT NULL,
-            UNIQUE (time, request, key)
+            currency TEXT NOT NULL
         );
+        CREATE INDEX usage_by_time ON usage_record (time);
         CREATE TABLE usage_spent (
             day TEXT NOT NULL,
             currency TEXT NOT NULL,
@@ -57,14 +57,20 @@ COMPONENT = Component(
             cost INTEGER NOT NULL,
             PRIMARY KEY (day, currency, kind, name)
         ) WITHOUT ROWID;
-        CREATE TRIGGER usage_is_spent AFTER INSERT ON usage_record WHEN NEW.cost > 0 BEGIN
-            INSERT INTO usage_spent VALUES (NEW.day, NEW.currency, 'key', NEW.key, NEW.cost)
+        CREATE TABLE usage_summed (number INTEGER NOT NULL);
+        INSERT INTO usage_summed VALUES (0);
+        CREATE TRIGGER usage_is_summed AFTER UPDATE ON usage_summed BEGIN
+            INSERT INTO usage_spent
+            SELECT day, currency, 'key', key, sum(cost) FROM usage_record
+            WHERE number > OLD.number AND cost > 0 GROUP BY day, currency, key
             ON CONFLICT DO UPDATE SET cost = cost + excluded.cost;
-            INSERT INTO usage_spent SELECT NEW.day, NEW.currency, 'team', NEW.team, NEW.cost
-            WHERE NEW.team <> ''
+            INSERT INTO usage_spent
+            SELECT day, currency, 'team', team, sum(cost) FROM usage_record
+            WHERE number > OLD.number AND cost > 0 AND team <> '' GROUP BY day, currency, team
             ON CONFLICT DO UPDATE SET cost = cost + excluded.cost;
-            INSERT INTO usage_spent SELECT NEW.day, NEW.currency, 'model', NEW.model, NEW.cost
-            WHERE NEW.model <> ''
+            INSERT INTO usage_spent
+            SELECT day, currency, 'model', model, sum(cost) FROM usage_record
+            WHERE number > OLD.number AND cost > 0 AND model <> '' GROUP BY day, currency, model
             ON CONFLICT DO UPDATE SET cost = cost + excluded.cost;
         END;
         """,
@@ -83,12 +89,15 @@ _PUT = """
         time, request, key, team, asked, model, backend, route, status, outcome, prompt, completion, cached,
         cache_write, reasoning, estimated, partial, cost, duration, ttft, attempts, day, currency
     ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO NOTHING
 """
+# Numbers begin anew where no record is left, and so does the summing.
+_BEGIN = "UPDATE usage_summed SET number = 0 WHERE NOT EXISTS (SELECT 1 FROM usage_record)"
+_SUM = "UPDATE usage_summed SET number = (SELECT coalesce(max(number), 0) FROM usage_record)"
 _SPENT = "SELECT kind, name, day, cost FROM usage_spent WHERE day >= ? AND currency = ?"
 _PURGE = """
     DELETE FROM usage_record WHERE number IN (
-        SELECT number FROM usage_record WHERE time < ? ORDER BY time LIMIT ?
+        SELECT number FROM usage_record
+        WHERE time < ? AND number <= (SELECT number FROM usage_summed) ORDER BY time LIMIT ?
     )
 """
 _PURGE_SPENT = "DELETE FROM usage_spent WHERE day < ?"
@@ -97,12 +106,11 @@ _PURGE_SPENT = "DELETE FROM usage_spent WHERE day < ?"
 class Entry(NamedTuple):
     """One request, when it was over.
 
-    time: seconds since 1970, of its end. request: its id, which clients may choose: time, request and key
-    together tell records apart, and one written twice counts once. team: "" for none. asked: the model as the
-    client wrote it. model, backend: which answered; "" for none. status: 0 where the client left before it
-    saw one. outcome: as an exchange has it. prompt to reasoning: tokens, as of message.Usage; None: nobody
-    said. cost: in millionths of the currency; None: no price, or nobody said how many tokens. duration, ttft:
-    seconds since the request's head was there, to the end and to the first content.
+    time: seconds since 1970, of its end. request: its id, which clients may choose. team: "" for none. asked:
+    the model as the client wrote it. model, backend: which answered; "" for none. status: 0 where the client
+    left before it saw one. outcome: as an exchange has it. prompt to reasoning: tokens, as of message.Usage;
+    None: nobody said. cost: in millionths of the currency; None: no price, or nobody said how many tokens.
+    duration, ttft: seconds since the request's head was there, to the end and to the first content.
     """
 
     time: float
@@ -170,14 +178,16 @@ class Ledger:
         """What was spent from the first day of a month ("2026-03") on, for `Budgets.load`. Raises GhostError
         when the file cannot be read.
         """
+        self.database.write(_SUM)
         rows = await self.database.read(_SPENT, (month, self.currency))
         return [Spent(*row) for row in rows]
 
     def purge(self) -> None:
-        """Deletes some of what is too old. For a timer, too: records alone do not age. Those of this month
-        stay, which budgets go by.
+        """Sums up what has been spent, and deletes some of what is too old. For a timer, too: records alone
+        do not age. Those of this month stay, which budgets go by.
         """
         self._puts = 0
+        self.database.write(_SUM)
         if not self._retention_days:
             return
         now = self._clock()
@@ -185,6 +195,7 @@ class Ledger:
         oldest = self.calendar.at(now - self._retention_days * DAY_SECONDS)
         first = min(oldest.day, f"{today.month}-01")
         self.database.write(_PURGE, (self.calendar.begins(first), PURGE_ROWS))
+        self.database.write(_BEGIN)
         self.database.write(_PURGE_SPENT, (first,))
 
 

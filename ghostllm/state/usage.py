@@ -115,20 +115,20 @@ async def export(ledger: Ledger, form: Format, span: Span = ALL) -> AsyncIterato
     """
     condition, values = span.condition()
     sql = (
-        f"SELECT {', '.join(COLUMNS)} FROM usage_record "
-        f"WHERE (time, request, key) > (?, ?, ?) AND time < ?{condition} ORDER BY time, request, key LIMIT ?"
+        f"SELECT {', '.join(COLUMNS)}, number FROM usage_record "
+        f"WHERE (time, number) > (?, ?) AND time < ?{condition} ORDER BY time, number LIMIT ?"
     )
     if form == "csv":
         yield _csv([COLUMNS])
     async for begin, end in _steps(ledger.database, span):
-        place: tuple[Any, ...] = (begin, "", "")  # before every record of that time: none has an empty id
+        place: tuple[Any, ...] = (begin, 0)  # before every record of that time
         more = True
         while more:
             rows = await ledger.database.read(sql, (*place, end, *values, PAGE_ROWS))
             if rows:
-                place = rows[-1][:3]
+                place = rows[-1][0], rows[-1][-1]
                 shown = [
-                    (_moment(row[0]), *row[1:_COST], _units(row[_COST]), *row[_COST + 1 :]) for row in rows
+                    (_moment(row[0]), *row[1:_COST], _units(row[_COST]), *row[_COST + 1 : -1]) for row in rows
                 ]
                 yield _csv(shown) if form == "csv" else _lines(shown)
             more = len(rows) == PAGE_ROWS

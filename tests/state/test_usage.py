@@ -156,7 +156,7 @@ def test_in_whatever_steps_each_record_counts_once(times, step, page, since, unt
         (entry.key, entry.prompt, 1) for entry in wanted
     )
     assert [row["key"] for row in exported] == [
-        entry.key for entry in sorted(wanted, key=lambda entry: entry[:3])
+        entry.key for entry in sorted(wanted, key=lambda entry: entry.time)
     ]
 
 

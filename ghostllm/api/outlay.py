@@ -102,13 +102,14 @@ def _read(fields: dict[str, Any]) -> int:
     total = 0
     left: list[Any] = []
     for name, value in fields.items():
-        if name == "messages" and type(value) is list:
+        form = type(value)
+        if form is list and name == "messages":
             for message in value:  # most are a role and a text, which cost a fifth of what the rest costs
                 if type(message) is dict and len(message) == 2 and type(message.get("content")) is str:
                     total += PLAIN_MESSAGE + estimate_text(message["content"])
                 else:
                     left.append(message)
-        elif name not in UNSEEN and (type(value) is str or type(value) is list or type(value) is dict):
+        elif (form is str or form is list or form is dict) and name not in UNSEEN:
             left.append(value)
     while left:
         value = left.pop()

@@ -252,7 +252,7 @@ class Budgets:
         today = self._calendar.at(now)
         largest, told = 0.0, b""
         for purse in purses:
-            if purse.soft:
+            if purse.soft and purse.told:  # it is told of a soft budget when that has been crossed
                 share, period = purse.share(today)
                 if share > largest:
                     largest = share

@@ -87,12 +87,14 @@ class Gcra:
 
     def remaining(self, now: int) -> int:
         """What would fit at once."""
-        self.drain(now)
+        if now > self.at:
+            self.drain(now)
         return max(0, self.limit * PERIOD - self.level) // PERIOD
 
     def reset(self, now: int) -> int:
         """Microseconds until all of the limit is there again."""
-        self.drain(now)
+        if now > self.at:
+            self.drain(now)
         return -(-self.level // self.limit)
 
     def change(self, limit: int, now: int) -> None:
@@ -179,12 +181,14 @@ class HeldGcra(Gcra):
         return at - now + -(-need // limit)
 
     def remaining(self, now: int) -> int:
-        self.drain(now)
+        if now > self.at:
+            self.drain(now)
         return max(0, (self.limit - self.held) * PERIOD - self.level) // PERIOD
 
     def reset(self, now: int) -> int:
         """Microseconds until all of the limit is there again, if what is reserved was all used by now."""
-        self.drain(now)
+        if now > self.at:
+            self.drain(now)
         return -(-(self.level + self.held * PERIOD) // self.limit)
 
     def _mature(self, now: int) -> None:

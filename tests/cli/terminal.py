@@ -44,6 +44,18 @@ class Terminal:
         seen, self.shown = self.shown[: found.end()], self.shown[found.end() :]
         return seen
 
+    def insist(self, text, pattern):
+        """Types it until there is the answer: between showing its prompt and waiting for a key, readline notices
+        no signal before the next key comes.
+        """
+        until = time.monotonic() + SECONDS
+        while re.search(pattern, self.shown) is None:
+            assert time.monotonic() < until, f"no {pattern!r} in {self.shown!r}"
+            self.type(text)
+            if select.select([self._fd], [], [], 0.5)[0]:
+                self._more(until)
+        return self.see(pattern)
+
     def end(self):
         """Waits for the program's end, and gives its exit code."""
         until = time.monotonic() + SECONDS

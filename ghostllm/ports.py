@@ -447,8 +447,8 @@ class Keys(Protocol):
         """All of them."""
 
     async def create(self, by: Identity, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """A new one, with the key itself as `key`, and whether it outlives the process as `kept`. Raises
-        GhostError for the client.
+        """A new one, with the key itself as `key`; whether it outlives the process as `kept`; whether other
+        gateways know of it as `shared` (yes, later, no, or null). Raises GhostError for the client.
         """
 
     async def rotate(self, by: Identity, name: str, wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from ghostllm.config.schema import Config
@@ -28,12 +28,15 @@ LARGEST_DOCUMENT = 1 << 20
 
 
 class Access:
-    """authenticator: by the configuration that was applied last. issued: keys made at run time. Both are
-    there once it is open. Raises ConfigError for issuers whose tokens cannot be verified here.
+    """authenticator: by the configuration that was applied last. issued: keys made at run time, hashed by
+    hasher. They are there once it is open. told: where nodes share keys, waits until the others can know of
+    what was changed; False: they hear of it later. Raises ConfigError for issuers whose tokens cannot be
+    verified here.
     """
 
     authenticator: AnyAuthenticator
     issued: IssuedKeys
+    hasher: KeyHash
 
     def __init__(self, config: Config, log: Logger) -> None:
         self.config = config
@@ -43,16 +46,19 @@ class Access:
         self._world = World(fetch=self._fetch, report=self._report)
         self._tokens: TokenVerifier | None = token_verifier(config.jwt, self.book, self._world)
         self._changed = asyncio.Event()
+        self.told: Callable[[], Awaitable[bool]] | None = None
 
     def __repr__(self) -> str:
         return f"<Access {self.authenticator!r}>"
 
     async def open(self, database: Database) -> None:
         """Takes up the keys of the state file. Raises GhostError when it cannot be read."""
-        table = KeyTable(database)
-        self._hasher = KeyHash(await table.secret(make_secret()))
-        self.issued = IssuedKeys(table, self._hasher, self.book)
-        if strange := await self.issued.load():
+        table, secret = KeyTable(database), self.config.state.key_secret
+        self.hasher = KeyHash(
+            await table.secret(make_secret()) if secret is None else secret.reveal().encode()
+        )
+        self.issued = IssuedKeys(table, self.hasher, self.book)
+        if strange := await self.issued.load(purge=not shares_keys(self.config)):
             self._log.warning("keys of another state file's secret open nothing", keys=strange)
         self._put_up(self.config, self.book)
 
@@ -75,7 +81,7 @@ class Access:
 
     def _put_up(self, config: Config, book: RoleBook) -> None:
         self.config, self.book = config, book
-        ring = KeyRing(config.keys, book=book, hasher=self._hasher, made=self.issued.made)
+        ring = KeyRing(config.keys, book=book, hasher=self.hasher, made=self.issued.made)
         rules = AnonymousRules(config.anonymous, book) if config.anonymous else None
         whole = Authenticator(ring, self._tokens, rules)
         self.authenticator = ring if self._tokens is None and rules is None else whole
@@ -116,6 +122,11 @@ class Access:
             self._log.warning("keys of an issuer not fetched", issuer=issuer, reason=reason)
         else:
             self._log.info("keys of an issuer fetched again", issuer=issuer)
+
+
+def shares_keys(config: Config) -> bool:
+    """Whether keys made at run time are those of all nodes."""
+    return bool(config.redis.url) and config.state.key_secret is not None
 
 
 def check_issuers(config: Config) -> None:

@@ -7,17 +7,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ghostllm.app.breaker_news import BreakerNews
+from ghostllm.app.key_news import KeyNews
 from ghostllm.app.shared_books import SharedBooks
 from ghostllm.app.sources import Own
 from ghostllm.cluster.away import Away
 from ghostllm.cluster.budgets import SharedBudgets
 from ghostllm.cluster.limits import SharedLimits
 from ghostllm.cluster.link import connect
-from ghostllm.cluster.news import Apply, News
+from ghostllm.cluster.news import Apply, News, Whole
 from ghostllm.config.remember import Redis
 from ghostllm.observe.log import Logger
 from ghostllm.observe.metrics import Metrics
 from ghostllm.policy.budgets import Budgets
+from ghostllm.policy.issued import IssuedKeys
+from ghostllm.policy.keyhash import KeyHash
 from ghostllm.routing.router import Router
 from ghostllm.routing.upstream import Upstream
 from ghostllm.state.calendar import Calendar
@@ -42,9 +45,11 @@ class ClusterLife:
     def __repr__(self) -> str:
         return f"<ClusterLife {self.link!r}>"
 
-    def news(self, name: str, apply: Apply) -> News:
+    def news(
+        self, name: str, apply: Apply, whole: Whole = lambda names: None, most: int | None = None
+    ) -> News:
         """What all nodes hear of, under a name of its own. Before `start`."""
-        news = News(self.link, name, apply)
+        news = News(self.link, name, apply, whole=whole, most=most)
         self._news.append(news)
         return news
 
@@ -76,6 +81,10 @@ class ClusterLife:
         news = BreakerNews(self, upstreams, router)
         self._works.append(news)
         return news
+
+    def share_keys(self, issued: IssuedKeys, hasher: KeyHash) -> KeyNews:
+        """Keys made at run time, hashed with the nodes' one secret. Before `start`."""
+        return KeyNews(self, issued, hasher, self._log)
 
     def add_gauges(self, metrics: Metrics) -> None:
         link = self.link

@@ -16,6 +16,7 @@ from ghostllm.config.schema import KeyConfig
 from ghostllm.errors import Forbidden, NotFound, RequestError
 from ghostllm.message import Identity
 from ghostllm.observe.log import Logger
+from ghostllm.policy.issued import KEPT_SECONDS
 from ghostllm.policy.principal import Principal
 from ghostllm.state.database import Database
 from ghostllm.state.keys import KeyRecord, KeyTerms
@@ -41,7 +42,8 @@ class KeyDesk:
     def keys(self) -> list[dict[str, Any]]:
         now = time.time()
         configured = [_configured(key, now) for key in self._access.config.keys]
-        return configured + [_made(record, now) for record in self._access.issued.records()]
+        records = self._access.issued.records()
+        return configured + [_made(record, now) for record in records if not record.ended(now - KEPT_SECONDS)]
 
     async def create(self, by: Identity, wanted: Mapping[str, Any]) -> dict[str, Any]:
         given = _members(wanted, CREATE)
@@ -71,17 +73,23 @@ class KeyDesk:
         revoked = self._access.issued.revoke(which)
         for record in revoked:
             self._log.info("key revoked", name=record.name, id=record.id, by=by.key)
-        kept, now = await self._kept(), time.time()
-        return [{**_made(record, now), "kept": kept} for record in revoked]
+        ends, now = await self._ends_up(), time.time()
+        return [{**_made(record, now), **ends} for record in revoked]
 
     # --- the inside
 
     async def _handed_out(self, record: KeyRecord, key: str) -> dict[str, Any]:
-        return {"key": key, **_made(record, time.time()), "kept": await self._kept()}
+        return {"key": key, **_made(record, time.time()), **await self._ends_up()}
 
-    async def _kept(self) -> bool:
-        """Whether it is there after a restart."""
-        return await self._access.issued.saved() and self._database.persistent
+    async def _ends_up(self) -> dict[str, Any]:
+        """kept: whether it is there after a restart. shared: whether the gateways of one redis know of it:
+        "yes", "later", as redis is away, "no", as they share no secret; None: there is no redis.
+        """
+        kept = await self._access.issued.saved() and self._database.persistent
+        shared = "no" if self._access.config.redis.url else None
+        if self._access.told is not None:
+            shared = "yes" if await self._access.told() else "later"
+        return {"kept": kept, "shared": shared}
 
     def _no_more_than(self, by: Identity, terms: KeyTerms) -> None:
         grants = self._access.book.grants(terms.roles, terms.models)

@@ -22,7 +22,7 @@ from ghostllm.admin import routes as admin
 from ghostllm.admin import usage as admin_usage
 from ghostllm.admin.openapi import route as openapi
 from ghostllm.app import money, parts
-from ghostllm.app.access import Access
+from ghostllm.app.access import Access, shares_keys
 from ghostllm.app.audit import Auditor
 from ghostllm.app.fleet_life import FleetLife
 from ghostllm.app.gauges import add_gauges, add_routing_gauges
@@ -164,6 +164,8 @@ class App:
             self._cluster.add_gauges(self._seen.metrics)
             self._cluster.share_breakers(self._fleet.upstreams, self._router)
             books.accounts.shared = self._cluster.share(books.calendar, books.accounts.budgets)
+            if shares_keys(config):
+                self._access.told = self._cluster.share_keys(self._access.issued, self._access.hasher).told
         if config.cache.backend != "off":
             from ghostllm.app.answer_life import AnswerLife
 

@@ -93,6 +93,7 @@ def _revoke(gateway: Gateway, args: argparse.Namespace) -> int:
     code = _print(args, value, rows(told))
     if not all(key.get("kept", True) for key in told):
         _warn("the gateway has not written it down: started anew, it may take the key again")
+    _warn_of_others(told)
     return code
 
 
@@ -101,7 +102,16 @@ def _handed_out(args: argparse.Namespace, told: dict[str, Any]) -> int:
     _warn("this is the only time that the key is shown")
     if told.get("kept") is False:
         _warn("the gateway has no state.file, or cannot write to it: the key is gone when it stops")
+    _warn_of_others([told])
     return code
+
+
+def _warn_of_others(told: Sequence[Told]) -> None:
+    shared = [key.get("shared") for key in told]
+    if "no" in shared:
+        _warn("this gateway only: for all of one redis to know the same keys, set the same state.key_secret")
+    if "later" in shared:
+        _warn("redis is away: the other gateways hear of it when it is back")
 
 
 def rows(keys: Sequence[Told]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 
 from ghostllm.cluster.away import Away, ServerError
@@ -20,14 +20,19 @@ EVERY = 5.0  # seconds between two looks at the version
 
 MOST = 10_000  # entries above which those that no longer count are cleared away
 
+PAGE = 500  # entries read and applied in one go where all are read: requests would wait for more
+
 Apply = Callable[[Mapping[str, bytes]], None]
 """Given entries by name: new ones, or all there are, so that one may come again. They count for the same
-thing however often they come.
+thing however often they come. Many come in parts, names that begin alike the longest first.
 """
+
+Whole = Callable[[Collection[str]], None]
+"""Given the names of all entries, after they have been applied: for who sees to it that none is missing."""
 
 
 class News:
-    """name: what they are about. apply: called in the loop."""
+    """name: what they are about. apply, whole: called in the loop. most: see MOST."""
 
     def __init__(
         self,
@@ -36,10 +41,15 @@ class News:
         apply: Apply,
         every: float = EVERY,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        whole: Whole = lambda names: None,
+        most: int | None = None,
     ) -> None:
         self.name = name
         self._link = link
         self._apply = apply
+        self._whole = whole
+        self._most = MOST if most is None else most
         self._every = every
         self._clock = clock
         self._channel = f"news:{name}"
@@ -47,6 +57,8 @@ class News:
         self._version: int | None = None
         self._unsent: dict[str, tuple[bytes, float]] = {}  # value, when it no longer counts
         self._wake = asyncio.Event()
+        self._sent = asyncio.Event()
+        self._sent.set()
         self.received = self.resyncs = 0
 
     def __repr__(self) -> str:
@@ -55,7 +67,17 @@ class News:
     def post(self, name: str, value: bytes, ttl: float) -> None:
         """Tells all other nodes; this one acts by itself. Does not wait. ttl: seconds that it counts."""
         self._unsent[name] = value, self._clock() + ttl
+        self._sent.clear()
         self._wake.set()
+
+    async def sent(self, within: float) -> bool:
+        """Waits until the server has all that was posted, at most so many seconds; False: it has not."""
+        try:
+            async with asyncio.timeout(within if self._link.up else 0):
+                await self._sent.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def run(self) -> None:
         """Posts and listens until it is cancelled."""
@@ -74,13 +96,14 @@ class News:
                     await self._send()
                 except Away:
                     await asyncio.sleep(self._link.pause or 1.0)
+            self._sent.set()
 
     async def _send(self) -> None:
         for name, (value, until) in list(self._unsent.items()):
             left = round((until - self._clock()) * 1000)
             if left > 0:
                 channel = self._link.prefix + self._channel
-                await self._link.run(POST, self._keys, channel, name, value, left, MOST)
+                await self._link.run(POST, self._keys, channel, name, value, left, self._most)
             if self._unsent.get(name) == (value, until):
                 del self._unsent[name]
 
@@ -97,30 +120,57 @@ class News:
                 await asyncio.sleep(self._link.pause or 1.0)
 
     async def _heard(self, message: bytes | None) -> None:
-        """None: a while has passed, or it begins. Raises Away."""
+        """None: a while has passed, or it begins. Raises Away, ServerError."""
         if message is None:
-            version = int(await self._link.ask("GET", self._keys[1]) or 0)
+            version = _number(await self._link.ask("GET", self._keys[1]) or b"0")
             if version != self._version:
                 await self._read()
             return
-        number, _, name = message.partition(b" ")
+        told, _, name = message.partition(b" ")
+        number = _number(told)
         self.received += 1
-        if self._version is not None and int(number) == self._version + 1:
+        if self._version is not None and number == self._version + 1:
             await self._read(name)
-            self._version = int(number)
-        elif int(number) != self._version:  # some were missed; or the server is a new one, and counts anew
+            self._version = number
+        elif number != self._version:  # some were missed; or the server is a new one, and counts anew
             await self._read()
 
     async def _read(self, *names: bytes) -> None:
-        """Of those names, or all there is."""
+        """Of those names, or all there is. Raises Away, ServerError."""
         version, now, *rows = await self._link.run(READ, self._keys, *names)
-        if not names:
-            self._version = int(version)
-            self.resyncs += 1
-        entries: dict[str, bytes] = {}
-        for name, entry in zip(rows[::2], rows[1::2], strict=True):
-            until, _, value = entry.partition(b":")
-            if int(until) > int(now):
-                entries[name.decode()] = value
-        if entries:
-            self._apply(entries)
+        if names:
+            if entries := _counting(rows, int(now)):
+                self._apply(entries)
+            return
+        # What is posted from here on has a later version: its message comes after.
+        cursor = b"0"
+        while True:
+            cursor, page = await self._link.ask("HSCAN", self._keys[0], cursor, "COUNT", PAGE)
+            rows += page
+            if cursor == b"0":
+                break
+        self._version = _number(version)
+        self.resyncs += 1
+        entries = _counting(rows, int(now))
+        found = sorted(entries, reverse=True)
+        for start in range(0, len(found), PAGE):
+            self._apply({name: entries[name] for name in found[start : start + PAGE]})
+            await asyncio.sleep(0)  # requests go on
+        self._whole(entries.keys())
+
+
+def _number(text: bytes) -> int:
+    """Raises ServerError: somebody else has written there, too."""
+    if not text.isdigit() or len(text) > 20:
+        raise ServerError(f"no version of news: {text[:40]!r}")
+    return int(text)
+
+
+def _counting(rows: Sequence[bytes], now: int) -> dict[str, bytes]:
+    """Of name, entry, name, entry, … those that still count. now: milliseconds by the server's clock."""
+    entries: dict[str, bytes] = {}
+    for name, entry in zip(rows[::2], rows[1::2], strict=True):
+        until, _, value = entry.partition(b":")
+        if until.isdigit() and int(until[:20]) > now:
+            entries[name.decode("utf-8", "replace")] = value
+    return entries

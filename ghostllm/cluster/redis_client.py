@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, cast
 
@@ -24,7 +25,8 @@ class RedisClient:
         self._config = config
         self._client = self._connected(config.timeout)
         self._client.response_callbacks.clear()  # answers as the server gave them
-        self._listener = self._connected(max(config.timeout, LONGEST_CONNECT))
+        self._patience = max(config.timeout, LONGEST_CONNECT)
+        self._listener = self._connected(self._patience)
 
     def __repr__(self) -> str:
         return f"<RedisClient {self._config.url}>"
@@ -55,7 +57,8 @@ class RedisClient:
         """
         pubsub = self._listener.pubsub()
         try:
-            await pubsub.subscribe(channel)
+            async with asyncio.timeout(self._patience):
+                await pubsub.subscribe(channel)
             while True:
                 message = await pubsub.get_message(timeout=every)
                 if message is None or message["type"] == "subscribe":
@@ -85,6 +88,9 @@ class RedisClient:
             config.url,
             username=config.user or None,
             password=config.password.reveal() if config.password is not None else None,
+            # With one, redis-py uses asyncio.wait_for, which in Python 3.11 may swallow a cancellation: who
+            # ends the task then waits for ever. All waits here have an end of their own.
+            socket_timeout=None,
             retry=Retry(NoBackoff(), 0),  # whoever asks decides what to do without an answer
             protocol=2,
             **options,

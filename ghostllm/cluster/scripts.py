@@ -209,19 +209,15 @@ return version
 
 READ = Script(
     """
--- KEYS: entries, version. ARGV: names, or none for all. Gives {version, milliseconds now, name, entry, ...}.
+-- KEYS: entries, version. ARGV: names. Gives {version, milliseconds now, name, entry, ...}.
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 local out = {redis.call('GET', KEYS[2]) or '0', string.format('%.0f', now)}
-if #ARGV == 0 then
-  for _, item in ipairs(redis.call('HGETALL', KEYS[1])) do out[#out + 1] = item end
-else
-  for _, name in ipairs(ARGV) do
-    local entry = redis.call('HGET', KEYS[1], name)
-    if entry then
-      out[#out + 1] = name
-      out[#out + 1] = entry
-    end
+for _, name in ipairs(ARGV) do
+  local entry = redis.call('HGET', KEYS[1], name)
+  if entry then
+    out[#out + 1] = name
+    out[#out + 1] = entry
   end
 end
 return out

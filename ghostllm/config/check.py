@@ -12,11 +12,12 @@ from ghostllm.config.finding import Discovery, DnsSource, KubernetesSource
 from ghostllm.config.forms import is_loopback
 from ghostllm.config.identity import Anonymous, JwtIssuer
 from ghostllm.config.patterns import backend_matches, is_pattern
-from ghostllm.config.schema import BackendConfig, Config, KeyConfig, ModelConfig
+from ghostllm.config.schema import BackendConfig, Config, KeyConfig, ModelConfig, State
 from ghostllm.config.sources import suggestion
 
 _GGUF_ONLY = ("path", "context", "parallel", "threads", "gpu_layers", "start", "load_timeout")
 _REMOTE_ONLY = ("url", "api_key", "headers", "tls_verify", "tls_ca")
+_LEAST_SECRET = 32  # bytes
 
 
 def check(config: Config, builder: Builder) -> None:
@@ -34,7 +35,14 @@ def check(config: Config, builder: Builder) -> None:
     ):
         builder.note_at(section, name, fault)
     _cache(config, builder)
+    _state(config.state, builder)
     _server(config, builder)
+
+
+def _state(state: State, builder: Builder) -> None:
+    secret = state.key_secret
+    if secret is not None and (size := len(secret.reveal().encode())) < _LEAST_SECRET:
+        builder.note_at(state, "key_secret", f"is too short: {size} bytes, and {_LEAST_SECRET} are needed")
 
 
 def _unique(

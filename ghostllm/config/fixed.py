@@ -8,7 +8,9 @@ from typing import Any
 from ghostllm.config.schema import Config
 from ghostllm.config.shown import Change, changes
 
-RESTART: list[tuple[str, ...]] = [("state", "file"), ("admin", "listen"), ("cache", "backend"), ("redis",)]
+RESTART: list[tuple[str, ...]] = [
+    ("state", "file"), ("state", "key_secret"), ("admin", "listen"), ("cache", "backend"), ("redis",),
+]  # fmt: skip
 """Their paths."""
 
 

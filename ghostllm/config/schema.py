@@ -152,6 +152,10 @@ class State:
     """What is made at run time and outlives a request."""
 
     file: Annotated[str, "An SQLite file, made if it is not there; empty: in memory, gone at the end."] = ""
+    key_secret: Annotated[
+        Secret | None,
+        "Keys made at run time are hashed with it, 32 bytes or more. Unset: with one that the file keeps.",
+    ] = None
     responses: Annotated[
         Seconds, "A response of /v1/responses is kept this long for the next turn, in seconds."
     ] = 2_592_000.0

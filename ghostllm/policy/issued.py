@@ -6,7 +6,6 @@ A key is given out once, by `create` or `rotate`, and is nowhere after that.
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from collections.abc import Callable, Collection
@@ -17,6 +16,7 @@ from ghostllm.policy.keyhash import KeyHash, make_key
 from ghostllm.policy.keys import NEVER, Held, MadeKeys
 from ghostllm.policy.principal import Principal
 from ghostllm.policy.roles import RoleBook, may_manage
+from ghostllm.policy.sealed import NAME
 from ghostllm.state.keys import KeyRecord, KeyTable, KeyTerms
 
 MOST_KEYS = 100_000
@@ -26,9 +26,6 @@ KEPT_SECONDS = 90 * 86_400.0
 """Keys that are revoked or expired are shown for this long."""
 RESERVED = frozenset(("anonymous",))
 
-_NAME = re.compile(r"(?!key_)[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
-"""No colon: names with one are of tokens (`ISSUER:subject`). What begins with `key_` is an id."""
-
 
 class KeyExists(RequestError):
     status = 409
@@ -37,7 +34,8 @@ class KeyExists(RequestError):
 
 class IssuedKeys:
     """made: the keys that open the door; for the KeyRings, which share it. keyless: whether nobody could be
-    known otherwise. clock: seconds since 1970.
+    known otherwise. told: called with each record that was made or changed here, for other nodes. clock:
+    seconds since 1970.
     """
 
     def __init__(
@@ -45,6 +43,7 @@ class IssuedKeys:
     ) -> None:
         self.made = MadeKeys()
         self.keyless = False
+        self.told: Callable[[KeyRecord], None] = lambda record: None
         self.reserved: Collection[str] = RESERVED
         self._held = self.made.held
         self._table = table
@@ -53,23 +52,33 @@ class IssuedKeys:
         self._book = book
         self._clock = clock
         self._records: dict[str, KeyRecord] = {}
+        self._ids: dict[bytes, str] = {}  # by digest: no key has two records
 
     def __repr__(self) -> str:
         return f"<IssuedKeys {len(self._held)} of {len(self._records)} open>"
 
-    async def load(self) -> int:
+    async def load(self, *, purge: bool = True) -> int:
         """Takes what the state file has, for the start. How many living keys were hashed under another secret
-        than this gateway's, and so open nothing. Raises GhostError.
+        than this gateway's, and so open nothing. purge: forget those that ended long ago; False where another
+        node may still have one that does not know of its end. Raises GhostError.
         """
         now = self._clock()
-        self._table.purge(now - KEPT_SECONDS)
+        if purge:
+            self._table.purge(now - KEPT_SECONDS)
         for record in await self._table.records():
             self.apply(record)
         return sum(record.mark != self._mark and record.alive(now) for record in self._records.values())
 
     def records(self) -> list[KeyRecord]:
         """All of them, the oldest first, with their latest use."""
-        return [self._with_use(record) for record in self._records.values()]
+        return [self._with_use(record) for record in sorted(self._records.values(), key=_made)]
+
+    def record(self, identity: str) -> KeyRecord | None:
+        return self._records.get(identity)
+
+    def shared(self) -> list[KeyRecord]:
+        """What other nodes with the same secret can know as well."""
+        return [record for record in self._records.values() if record.mark == self._mark]
 
     def reserve(self, names: Collection[str]) -> None:
         """names: those of the configuration, which no key made here may have."""
@@ -90,7 +99,7 @@ class IssuedKeys:
     ) -> tuple[KeyRecord, str]:
         """A new key under a new name, and what is known of it. Raises RequestError."""
         terms = terms or KeyTerms()
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise RequestError(
                 "a key's name is 1 to 100 letters, digits and . _ @ -, and does not begin with key_",
                 param="name",
@@ -143,12 +152,40 @@ class IssuedKeys:
             self._change(record)
         return revoked
 
+    def hear(self, heard: KeyRecord) -> KeyRecord:
+        """Takes what another node knows of a key, into the state file too, and gives what is known now.
+
+        Keys only ever end, and never begin again: of two ends the earlier one is the newer. So it does not
+        matter in which order records are heard, or how often. Raises ValueError for what cannot be true.
+        """
+        known = self._records.get(heard.id)
+        if known is None:
+            if heard.digest in self._ids:
+                raise ValueError(f"its digest is that of {self._ids[heard.digest]}")
+            if len(self._records) >= MOST_KEYS:
+                raise ValueError(f"there are {MOST_KEYS} keys, and can be no more")
+            record = heard
+        else:
+            record = replace(
+                known,
+                expires=_earlier(known.expires, heard.expires),
+                revoked=_earlier(known.revoked, heard.revoked),
+            )
+            if replace(heard, expires=record.expires, revoked=record.revoked, used=record.used) != record:
+                raise ValueError("another key has this id")
+        if record == known:
+            return known
+        self.apply(record)
+        self._table.put(self._with_use(record))
+        return record
+
     def apply(self, record: KeyRecord) -> None:
-        """Takes a record as it stands, from the state file or another node. A revocation stays one."""
+        """Takes a record as it stands, from the state file for one. A revocation stays one."""
         known = self._records.get(record.id)
         if known is not None and known.revoked is not None and record.revoked is None:
             return
         self._records[record.id] = record
+        self._ids[record.digest] = record.id
         self.made.ever = True
         if record.revoked is not None or record.mark != self._mark:
             self._held.pop(record.digest, None)
@@ -199,6 +236,7 @@ class IssuedKeys:
     def _change(self, record: KeyRecord) -> None:
         self.apply(record)
         self._table.put(record)
+        self.told(record)
 
     def _living(self, name: str) -> list[KeyRecord]:
         """The keys of a name that open the door, the oldest first."""
@@ -222,3 +260,13 @@ class IssuedKeys:
 
 def _end(record: KeyRecord) -> float:
     return NEVER if record.expires is None else record.expires
+
+
+def _earlier(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
+
+
+def _made(record: KeyRecord) -> float:
+    return record.made

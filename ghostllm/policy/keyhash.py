@@ -12,6 +12,7 @@ PREFIX = "gk_"
 KEY_BYTES = 32
 SECRET_BYTES = 32
 DIGEST_BYTES = 32
+SEAL_BYTES = 32
 
 
 def make_key() -> str:
@@ -29,6 +30,7 @@ class KeyHash:
     def __init__(self, secret: bytes) -> None:
         own = blake2b(secret, digest_size=SECRET_BYTES).digest()  # as a key BLAKE2b takes 64 bytes at most
         self._keyed = blake2b(key=own, digest_size=DIGEST_BYTES)
+        self._seal = blake2b(key=own, digest_size=SEAL_BYTES, person=b"ghostllm-seal")
         self.mark = blake2b(key=own, digest_size=8, person=b"ghostllm-mark").hexdigest()
         """Tells secrets apart without giving them away: what was hashed under another one opens nothing."""
 
@@ -39,3 +41,9 @@ class KeyHash:
         keyed = self._keyed.copy()  # the secret has been taken in already: that is half of the work
         keyed.update(key)
         return keyed.digest()
+
+    def seal(self, text: bytes) -> bytes:
+        """What only who has the secret can say of `text`: that it is theirs."""
+        sealed = self._seal.copy()
+        sealed.update(text)
+        return sealed.digest()

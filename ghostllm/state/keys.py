@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,17 @@ class KeyTerms:
     weight: float = 1.0
     priority: int = 0
 
+    def told(self) -> dict[str, Any]:
+        """JSON, from which `terms_of` makes them again."""
+        return {
+            "roles": list(self.roles),
+            "team": self.team,
+            "models": list(self.models),
+            "limits": self.limits,
+            "weight": self.weight,
+            "priority": self.priority,
+        }
+
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class KeyRecord:
@@ -89,6 +100,9 @@ class KeyRecord:
     def alive(self, now: float) -> bool:
         """Whether it opens the door, or is to be trusted with doing so under another secret."""
         return self.revoked is None and (self.expires is None or now < self.expires)
+
+    def ended(self, before: float) -> bool:
+        return any(end is not None and end < before for end in (self.expires, self.revoked))
 
     def shown(self, now: float) -> dict[str, Any]:
         """JSON for those who run the gateway, without the hash."""
@@ -131,15 +145,7 @@ class KeyTable:
 
     def put(self, record: KeyRecord) -> None:
         """A new one, or what has changed of its expiry, its revocation and its use."""
-        terms = record.terms
-        told = {
-            "roles": list(terms.roles),
-            "team": terms.team,
-            "models": list(terms.models),
-            "limits": terms.limits,
-            "weight": terms.weight,
-            "priority": terms.priority,
-        }
+        told = record.terms.told()
         self._database.write(
             _PUT,
             (record.id, record.name, record.digest, record.mark, jsonx.dumps(told), record.made,
@@ -162,15 +168,18 @@ class KeyTable:
         return await self._database.flush()
 
 
+def terms_of(told: Mapping[str, Any]) -> KeyTerms:
+    return KeyTerms(**{**told, "roles": tuple(told["roles"]), "models": tuple(told["models"])})
+
+
 def _record(row: Row) -> KeyRecord:
     identity, name, digest, mark, told, made, expires, revoked, used = row
-    terms = jsonx.loads(told)
     return KeyRecord(
         id=identity,
         name=name,
         digest=bytes(digest),
         mark=mark,
-        terms=KeyTerms(**{**terms, "roles": tuple(terms["roles"]), "models": tuple(terms["models"])}),
+        terms=terms_of(jsonx.loads(told)),
         made=made,
         expires=expires,
         revoked=revoked,

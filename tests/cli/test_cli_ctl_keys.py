@@ -89,6 +89,19 @@ def test_a_key_is_revoked(capsys):
     assert "revoked" in shown.out and "may take the key again" in shown.err
 
 
+@pytest.mark.parametrize(
+    ("shared", "said"),
+    [("no", "this gateway only"), ("later", "redis is away"), ("yes", None), (None, None), (5, None)],
+)
+def test_whether_other_gateways_know_of_it(shared, said, capsys):
+    gone = {**ROW, "state": "revoked", "kept": True, "shared": shared}
+    for args, answer in (("create", {**HANDED, "shared": shared}), ("revoke", {"keys": [gone, gone]})):
+        place = KEYS if args == "create" else f"{KEYS}/ann"
+        assert run({place: (200, answer)}, args, "ann")[0] == 0
+        told = [line for line in capsys.readouterr().err.splitlines() if "only time" not in line]
+        assert len(told) == (said is not None) and all(said in line for line in told)
+
+
 def test_an_odd_answer_is_shown_as_well_as_it_can_be(capsys):
     odd = {"name": "x\x1b[2J", "expires": 1e300, "last_used": True, "roles": 5, "models": None}
     assert run({KEYS: (200, {"keys": [odd, {}]})}, "list")[0] == 0

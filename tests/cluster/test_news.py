@@ -14,12 +14,17 @@ class Node:
         self.link = linked(server)
         self.heard = {}
         self.calls = []
-        self.news = News(self.link, "revoked", self._apply, every)
+        self.all = []
+        self.news = News(self.link, "revoked", self._apply, every, whole=self._whole)
         self._task = None
 
     def _apply(self, entries):
         self.calls.append(dict(entries))
         self.heard.update(entries)
+
+    def _whole(self, names):
+        self.all.append(set(names))
+        assert self.all[-1] <= self.heard.keys()
 
     async def start(self):
         self._task = asyncio.create_task(self.news.run())
@@ -148,3 +153,84 @@ def test_entries_that_no_longer_count_are_cleared_away(server: RedisServer, monk
         assert await one.link.ask("HLEN", one.news._keys[0]) == 1
 
     run(server, scenario, count=1)
+
+
+def test_who_reads_all_is_told_what_there_is_however_much(server: RedisServer, monkeypatch):
+    async def scenario(one, two):
+        await one.start()
+        await one.listening()
+        assert one.all == [set()]
+        names = {f"key-{number}" for number in range(2000)}
+        for name in names:
+            one.news.post(name, b"x" * 100, 60.0)
+        one.news.post("gone", b"x", 0.001)
+        assert await one.news.sent(20.0)
+        await asyncio.sleep(0.01)
+        monkeypatch.setattr("ghostllm.cluster.news.PAGE", 50)
+        before = two.link.stats()["sent"]
+        await two.start()
+        await until(lambda: two.all)
+        assert two.all[0] - {"gone"} == names and len(two.calls) == 2000 // 50
+        assert two.link.stats()["sent"] - before > 10  # in pages
+
+    run(server, scenario)
+
+
+def test_a_server_that_was_emptied_is_read_anew(server: RedisServer):
+    async def scenario(one, two):
+        for node in (one, two):
+            await node.start()
+            await node.listening()
+        one.news.post("key-1", b"x", 60.0)
+        await until(lambda: "key-1" in two.heard)
+        await one.link.ask("FLUSHALL")
+        await until(lambda: two.all[-1:] == [set()] and len(two.all) == 2)
+
+    run(server, scenario, every=0.1)
+
+
+def test_who_posts_may_wait_until_the_server_has_it(server: RedisServer):
+    async def scenario(one):
+        await one.start()
+        assert await one.news.sent(0.0)
+        one.news.post("key-1", b"x", 60.0)
+        assert await one.news.sent(20.0)
+        assert await one.link.ask("HLEN", one.news._keys[0]) == 1
+        server.kill()
+        one.news.post("key-2", b"x", 60.0)
+        assert not await one.news.sent(0.2)
+        await until(lambda: not one.link.up)
+        assert not await one.news.sent(20.0)  # at once: it is known to be away
+        server.start()
+        await back(one.link)
+        assert await one.news.sent(20.0)
+
+    run(server, scenario, count=1)
+
+
+def test_what_others_write_there_stops_nothing(server: RedisServer):
+    async def scenario(one, two):
+        for node in (one, two):
+            await node.start()
+            await node.listening()
+        entries, version = one.news._keys
+        channel = entries.removesuffix(":entries")
+        for name, entry in (
+            (b"\xff", b"99999999999999:x"),
+            (b"a", b""),
+            (b"b", b"soon:x"),
+            (b"c", b"9" * 9999),
+        ):
+            await one.link.ask("HSET", entries, name, entry)
+        for message in (b"", b"x y", b"-1 a", b"7 a", b"9" * 9999):
+            await one.link.ask("PUBLISH", channel, message)
+        one.news.post("key-1", b"x", 60.0)
+        await until(lambda: two.heard.get("key-1") == b"x")
+        await one.link.ask("SET", version, "none")
+        await asyncio.sleep(0.2)
+        await one.link.ask("DEL", version)
+        one.news.post("key-2", b"x", 60.0)
+        await until(lambda: two.heard.get("key-2") == b"x")
+        assert not {"a", "b"} & two.heard.keys()
+
+    run(server, scenario, every=0.05)

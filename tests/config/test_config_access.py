@@ -64,6 +64,10 @@ def test_a_key_has_roles_team_and_an_end(tmp_path):
         ('[admin]\nlisten = ["127.0.0.1:1", "127.0.0.1:1"]', "admin.listen: the same address"),
         ('[admin]\nlisten = ["0.0.0.0:1"]', "admin.listen: 0.0.0.0:1 can be reached"),
         (EVERYWHERE, "server.listen: 0.0.0.0:8080 can be reached"),
+        (
+            '[state]\nkey_secret = "0123456789012345678901234567890"',
+            "state.key_secret: is too short: 31 bytes",
+        ),
     ],
 )
 def test_mistakes_have_a_place(tmp_path, text, words):
@@ -75,6 +79,7 @@ def test_mistakes_have_a_place(tmp_path, text, words):
     "text",
     [
         EVERYWHERE + ISSUER,
+        '[state]\nkey_secret = "01234567890123456789012345678901"',
         EVERYWHERE + '[[anonymous]]\nnetworks = ["10.0.0.0/8"]',
         EVERYWHERE + '[[keys]]\nname = "a"\nkey = "k"',
         "[server]\ninsecure = true\n[admin]\nlisten = ['0.0.0.0:1']",

@@ -59,7 +59,13 @@ def test_uncommented_it_is_sound(uncommented_example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "all.toml").write_text(uncommented_example)
     (tmp_path / "model.gguf").touch()
-    environ = {"UPSTREAM_KEY": "u", "ALICE_KEY": "a", "JWT_SECRET": "s" * 32, "REDIS_PASSWORD": "r"}
+    environ = {
+        "UPSTREAM_KEY": "u",
+        "ALICE_KEY": "a",
+        "JWT_SECRET": "s" * 32,
+        "KEY_SECRET": "k" * 32,
+        "REDIS_PASSWORD": "r",
+    }
     config = load("all.toml", environ=environ)
     assert [backend.kind for backend in config.backends] == ["ollama", "gguf"]
     assert [key.name for key in config.keys] == ["alice", "bob"]

@@ -122,3 +122,5 @@ def test_what_cannot_change_keeps_its_value():
     assert (kept.state.file, kept.state.responses, kept.log.level) == ("/var/a.db", 5.0, "debug")
     assert [(one.path, one.after) for one in waiting] == [("state.file", "/var/b.db")]
     assert pinned(old, old) == (old, [])
+    kept, waiting = pinned(old, config(state={"file": "/var/a.db", "key_secret": "s" * 32}))
+    assert kept.state.key_secret is None and [one.path for one in waiting] == ["state.key_secret"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -304,3 +305,83 @@ def test_old_keys_are_forgotten_but_not_that_there_were_some(tmp_path):
     run(first, path=tmp_path / "s.db", clock=clock)
     clock.now += module.KEPT_SECONDS + 1
     assert run(second, path=tmp_path / "s.db", clock=clock) == ["c"]
+
+
+def test_what_is_heard_of_a_key_only_ever_ends_it(tmp_path):
+    async def speak(house):
+        record, key = house.keys.create("ann")
+        ends = replace(record, expires=NOW + 50)
+        assert house.keys.hear(ends).expires == NOW + 50
+        assert house.keys.hear(record) == house.keys.hear(replace(record, expires=NOW + 99)) == ends
+        assert house(key) == "ann"
+        gone = replace(record, revoked=NOW + 2)
+        assert house.keys.hear(gone) == replace(ends, revoked=NOW + 2)
+        assert house.keys.hear(record).revoked == house.keys.hear(replace(gone, revoked=NOW + 3)).revoked
+        assert house.keys.hear(replace(gone, revoked=NOW + 1)).revoked == NOW + 1
+        assert house(key) == WRONG and house.keys.record(record.id).expires == NOW + 50
+        assert await house.keys.saved()
+        return key
+
+    async def later(house):
+        return [(record.expires, record.revoked) for record in house.keys.records()]
+
+    run(speak, path=tmp_path / "s.db")
+    assert run(later, path=tmp_path / "s.db") == [(NOW + 50, NOW + 1)]
+
+
+def test_what_cannot_be_true_is_not_taken():
+    async def speak(house):
+        record, key = house.keys.create("ann")
+        for other in (
+            replace(record, terms=KeyTerms(roles=("admin",))),
+            replace(record, digest=bytes(32)),
+            replace(record, name="bob"),
+            replace(record, id="key_0123456789abcdef", terms=KeyTerms(roles=("admin",))),
+        ):
+            with pytest.raises(ValueError, match="another key has this id|its digest is that of"):
+                house.keys.hear(other)
+        assert house(key) == "ann" and len(house.keys.records()) == 1
+        unknown = replace(record, id="key_0123456789abcdef", digest=bytes(32), terms=KeyTerms(roles=("x",)))
+        house.keys.hear(unknown)
+        assert not house.keys.made.held[bytes(32)].identity.may("chat")
+
+    run(speak)
+
+
+def test_there_is_a_most_for_what_is_heard(monkeypatch):
+    monkeypatch.setattr(module, "MOST_KEYS", 1)
+
+    async def speak(house):
+        record, _ = house.keys.create("ann")
+        with pytest.raises(ValueError, match="there are 1 keys"):
+            house.keys.hear(replace(record, id="key_0123456789abcdef", digest=bytes(32)))
+        assert house.keys.hear(replace(record, revoked=NOW)).revoked == NOW
+
+    run(speak)
+
+
+def test_where_others_may_have_a_key_its_end_is_never_forgotten(tmp_path):
+    async def speak(house):
+        house.keys.create("ann")
+        house.keys.revoke("ann")
+        house.keys.create("bob")
+        house.clock.now += 2 * module.KEPT_SECONDS
+        await house.keys.saved()
+        await house.keys.load(purge=False)
+        return len(house.keys.records())
+
+    assert run(speak, path=tmp_path / "s.db") == 2
+
+
+def test_changes_of_this_node_are_told_and_no_others():
+    async def speak(house):
+        told = []
+        house.keys.told = told.append
+        record, _ = house.keys.create("ann")
+        house.keys.rotate("ann", 60.0)
+        house.keys.revoke("ann")
+        assert len(told) == 5 and [one.revoked for one in told[-2:]] == [NOW, NOW]
+        house.keys.hear(replace(record, id="key_0123456789abcdef", digest=bytes(32)))
+        assert len(told) == 5
+
+    run(speak)

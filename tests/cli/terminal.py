@@ -45,8 +45,8 @@ class Terminal:
         return seen
 
     def insist(self, text, pattern):
-        """Types it until there is the answer: between showing its prompt and waiting for a key, readline notices
-        no signal before the next key comes.
+        """Types it until there is the answer: between showing its prompt and waiting for a key, readline
+        notices no signal before the next key comes.
         """
         until = time.monotonic() + SECONDS
         while re.search(pattern, self.shown) is None:

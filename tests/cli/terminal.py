@@ -20,6 +20,7 @@ class Terminal:
         self.status = None
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # shells have what they run beside others ignore it
             if cwd:
                 os.chdir(cwd)
             os.execvpe(command[0], command, {"TERM": "dumb", "COLUMNS": str(columns), **environ})

@@ -19,6 +19,13 @@ from tests.fakes.fake import ROOT, until
 Settings = dict[str, Any]
 
 UNDER_TEST = os.environ.get("GHOSTLLM_UNDER_TEST", ROOT)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's, without what would be configuration."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GHOSTLLM_")} | more
+
+
 """The folder that has the package to run: the sources, or a build of them (scripts/build-compiled)."""
 
 
@@ -58,7 +65,7 @@ class Gateway:
         self._folder = tempfile.TemporaryDirectory(prefix="ghostllm-test-")
         path = self.path = Path(self._folder.name, "ghostllm.toml")
         self.configure(settings)
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("GHOSTLLM_")}
+        clean = environment()
         clean |= {"PYTHONUNBUFFERED": "1", **(environment or {})}
         if pure or os.environ.get("GHOSTLLM_PURE") == "1":
             clean["GHOSTLLM_PURE"] = "1"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.fakes import raw
 from tests.fakes.fake import ROOT, Fake, until
-from tests.fakes.gateway import Gateway, environment
+from tests.fakes.gateway import Gateway, plain_environment
 
 USER, BOSS = "sk-user-0123456789", "sk-boss-0123456789"
 CTL = "import sys; from ghostllm.cli.ctl import main; sys.exit(main())"
@@ -123,7 +123,7 @@ def test_ghostctl_shows_it(fake: Fake) -> None:
             done = subprocess.run(
                 [sys.executable, "-c", CTL, *words],
                 cwd=ROOT, capture_output=True, text=True, timeout=30,
-                env=environment(GHOSTLLM_KEY=BOSS, GHOSTLLM_URL=gateway.url),
+                env=plain_environment(GHOSTLLM_KEY=BOSS, GHOSTLLM_URL=gateway.url),
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
             return done.stdout

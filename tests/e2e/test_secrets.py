@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.fakes.fake import ROOT, Fake, until
-from tests.fakes.gateway import UNDER_TEST, Gateway, environment, toml
+from tests.fakes.gateway import UNDER_TEST, Gateway, plain_environment, toml
 from tests.fakes.raw import request
 
 BACKEND, FIELD, ENVIRONMENT = "canary-backend-4711", "canary-field-4712", "canary-environ-4713"
@@ -160,7 +160,7 @@ def test_what_operators_are_shown(site: Site) -> None:
         clean(answer, target)
     shown = subprocess.run(
         [sys.executable, "-c", CTL, "requests"], cwd=ROOT, capture_output=True, timeout=30,
-        env=environment(GHOSTLLM_KEY=MANAGER, GHOSTLLM_URL=site.gateway.url),
+        env=plain_environment(GHOSTLLM_KEY=MANAGER, GHOSTLLM_URL=site.gateway.url),
     )  # fmt: skip
     clean(shown.stdout + shown.stderr, "ghostctl requests")
 
@@ -229,7 +229,7 @@ def test_the_keys_of_backends_that_were_found_are_masked_too(tmp_path: Path) -> 
 def check(path: Path) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [sys.executable, "-m", "ghostllm", "check", "--config", str(path)],
-        cwd=UNDER_TEST, capture_output=True, timeout=30, env=environment(CANARY_KEY=ENVIRONMENT),
+        cwd=UNDER_TEST, capture_output=True, timeout=30, env=plain_environment(CANARY_KEY=ENVIRONMENT),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.conftest import Fakes, settings
 from tests.fakes import raw
 from tests.fakes.fake import ROOT, until
-from tests.fakes.gateway import Gateway, environment, toml
+from tests.fakes.gateway import Gateway, plain_environment, toml
 from tests.fakes.jwks import KEYS, WELL_KNOWN, Issuer
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -229,6 +229,6 @@ def test_without_the_extra_it_is_named(tmp_path: Path, command: str) -> None:
     (tmp_path / "g.toml").write_text(toml({"server": {"listen": ["127.0.0.1:0"]}, "jwt": [issuer]}))
     done = subprocess.run(
         [sys.executable, "-m", "ghostllm", command, "--config", str(tmp_path / "g.toml")],
-        env=environment(PYTHONPATH=str(tmp_path)), cwd=ROOT, capture_output=True, text=True, timeout=60,
+        env=plain_environment(PYTHONPATH=str(tmp_path)), cwd=ROOT, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2 and "pip install 'ghostllm[jwt]'" in done.stderr, done.stderr

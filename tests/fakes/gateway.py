@@ -21,7 +21,7 @@ Settings = dict[str, Any]
 UNDER_TEST = os.environ.get("GHOSTLLM_UNDER_TEST", ROOT)
 
 
-def environment(**more: str) -> dict[str, str]:
+def plain_environment(**more: str) -> dict[str, str]:
     """This process's, without what would be configuration."""
     return {name: value for name, value in os.environ.items() if not name.startswith("GHOSTLLM_")} | more
 
@@ -65,7 +65,7 @@ class Gateway:
         self._folder = tempfile.TemporaryDirectory(prefix="ghostllm-test-")
         path = self.path = Path(self._folder.name, "ghostllm.toml")
         self.configure(settings)
-        clean = environment()
+        clean = plain_environment()
         clean |= {"PYTHONUNBUFFERED": "1", **(environment or {})}
         if pure or os.environ.get("GHOSTLLM_PURE") == "1":
             clean["GHOSTLLM_PURE"] = "1"

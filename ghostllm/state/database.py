@@ -277,8 +277,12 @@ def _copied(path: Path, components: Sequence[Component], reason: str) -> sqlite3
         connection = sqlite3.connect(":memory:", isolation_level=None)
         # Without a log that somebody has left there is none to be read, and SQLite would have to make one.
         how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True)) as source:
-            source.backup(connection)
+        try:
+            with closing(sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True)) as source:
+                source.backup(connection)
+        except sqlite3.Error:
+            connection.close()
+            raise
         return _prepared(connection, components, str(path))
     except OSError:
         raise StateError(f"the state file {path} cannot be opened: {reason}") from None

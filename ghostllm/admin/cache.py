@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ghostllm import jsonx
 from ghostllm.admin.guard import changing, reading
+from ghostllm.admin.query import answer
 from ghostllm.errors import RequestError
-from ghostllm.gateway.operate import JSON
 from ghostllm.gateway.routes import Route
 from ghostllm.message import Exchange
 from ghostllm.ports import CacheOperations, Responder, Work
@@ -31,7 +29,7 @@ class CacheApi:
         self._operations = operations
 
     def figures(self, exchange: Exchange, responder: Responder) -> None:
-        _answer(exchange, responder, self._operations.figures())
+        answer(exchange, responder, self._operations.figures())
 
     def flush(self, exchange: Exchange, responder: Responder) -> Work:
         """Body: nothing, or an object with `model` (a name or pattern), and `key` or `team`."""
@@ -42,7 +40,7 @@ class CacheApi:
 
     async def _flush(self, given: dict[str, str], exchange: Exchange, responder: Responder) -> None:
         told = await self._operations.flush(given["model"], given["key"], given["team"])
-        _answer(exchange, responder, told)
+        answer(exchange, responder, told)
 
 
 def _members(body: bytes) -> dict[str, str]:
@@ -62,8 +60,3 @@ def _members(body: bytes) -> dict[str, str]:
         if not isinstance(said, str) or not said:
             raise RequestError(f"{name} must be a name", param=name)
     return {name: value.get(name, "") for name in MEMBERS}
-
-
-def _answer(exchange: Exchange, responder: Responder, value: dict[str, Any]) -> None:
-    exchange.outcome = "ok"
-    responder.respond(200, JSON, jsonx.dumps(value))

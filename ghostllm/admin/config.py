@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 from urllib.parse import parse_qs
 
 from ghostllm import jsonx
 from ghostllm.admin.guard import changing, reading
+from ghostllm.admin.query import answer
 from ghostllm.errors import ConfigError, RequestError
 from ghostllm.gateway.operate import JSON
 from ghostllm.gateway.routes import Route
@@ -36,10 +36,10 @@ class ConfigApi:
         self._configurations = configurations
 
     def show(self, exchange: Exchange, responder: Responder) -> None:
-        _answer(exchange, responder, self._configurations.effective())
+        answer(exchange, responder, self._configurations.effective())
 
     def history(self, exchange: Exchange, responder: Responder) -> None:
-        _answer(exchange, responder, {"configurations": self._configurations.history()})
+        answer(exchange, responder, {"configurations": self._configurations.history()})
 
     def diff(self, exchange: Exchange, responder: Responder) -> Work:
         async def work() -> None:
@@ -47,7 +47,7 @@ class ConfigApi:
                 found = await self._configurations.difference()
             except ConfigError as error:
                 return _invalid(exchange, responder, error)
-            _answer(exchange, responder, found)
+            answer(exchange, responder, found)
 
         return responder.run(work())
 
@@ -57,7 +57,7 @@ class ConfigApi:
                 done = await self._configurations.reload(_asker(exchange))
             except ConfigError as error:
                 return _invalid(exchange, responder, error)
-            _answer(exchange, responder, done)
+            answer(exchange, responder, done)
 
         return responder.run(work())
 
@@ -69,7 +69,7 @@ class ConfigApi:
                 done = await self._configurations.rollback(_asker(exchange), to)
             except ConfigError as error:
                 return _invalid(exchange, responder, error)
-            _answer(exchange, responder, done)
+            answer(exchange, responder, done)
 
         return responder.run(work())
 
@@ -107,8 +107,3 @@ def _invalid(exchange: Exchange, responder: Responder, error: ConfigError) -> No
         }
     }
     responder.respond(INVALID, JSON, jsonx.dumps(body))
-
-
-def _answer(exchange: Exchange, responder: Responder, value: dict[str, Any]) -> None:
-    exchange.outcome = "ok"
-    responder.respond(200, JSON, jsonx.dumps(value))

@@ -8,9 +8,9 @@ from typing import Any
 
 from ghostllm import jsonx
 from ghostllm.admin.guard import changing, reading
+from ghostllm.admin.query import answer
 from ghostllm.errors import NotFound, RequestError
 from ghostllm.gateway.generate import body_of
-from ghostllm.gateway.operate import JSON
 from ghostllm.gateway.routes import Route, id_behind
 from ghostllm.message import Exchange
 from ghostllm.ports import Keys, Responder, Work
@@ -36,7 +36,7 @@ class KeysApi:
         self._keys = keys
 
     def all(self, exchange: Exchange, responder: Responder) -> None:
-        _answer(exchange, responder, {"keys": self._keys.keys()})
+        answer(exchange, responder, {"keys": self._keys.keys()})
 
     def one(self, exchange: Exchange, responder: Responder) -> None:
         """All keys of a name, or that of an id."""
@@ -44,7 +44,7 @@ class KeysApi:
         found = [key for key in self._keys.keys() if which in (key["name"], key["id"])]
         if not found:
             raise NotFound(f"no key has the id or the name {which[:200]!r}")
-        _answer(exchange, responder, {"keys": found})
+        answer(exchange, responder, {"keys": found})
 
     def create(self, exchange: Exchange, responder: Responder) -> Work:
         return responder.run(self._create(_object(exchange), exchange, responder))
@@ -60,15 +60,15 @@ class KeysApi:
         return responder.run(self._revoke(which, exchange, responder))
 
     async def _create(self, wanted: dict[str, Any], exchange: Exchange, responder: Responder) -> None:
-        _answer(exchange, responder, await self._keys.create(exchange.identity, wanted))
+        answer(exchange, responder, await self._keys.create(exchange.identity, wanted))
 
     async def _rotate(
         self, name: str, wanted: dict[str, Any], exchange: Exchange, responder: Responder
     ) -> None:
-        _answer(exchange, responder, await self._keys.rotate(exchange.identity, name, wanted))
+        answer(exchange, responder, await self._keys.rotate(exchange.identity, name, wanted))
 
     async def _revoke(self, which: str, exchange: Exchange, responder: Responder) -> None:
-        _answer(exchange, responder, {"keys": await self._keys.revoke(exchange.identity, which)})
+        answer(exchange, responder, {"keys": await self._keys.revoke(exchange.identity, which)})
 
 
 def _object(exchange: Exchange) -> dict[str, Any]:
@@ -83,8 +83,3 @@ def _object(exchange: Exchange) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RequestError("the body must be a JSON object")
     return value
-
-
-def _answer(exchange: Exchange, responder: Responder, value: dict[str, Any]) -> None:
-    exchange.outcome = "ok"
-    responder.respond(200, JSON, jsonx.dumps(value))

@@ -82,11 +82,10 @@ class Gateway:
 
     def good(self, answer: Answer, path: str) -> dict[str, Any]:
         """The JSON object of a good answer. Raises Unanswered."""
-        if not 200 <= answer.status < 300:
-            raise Unanswered(self._refusal(path, answer))
-        if not isinstance(answer.value, dict):
+        value = self._value(answer, path)
+        if not isinstance(value, dict):
             raise self._stranger(path, "object")
-        return answer.value
+        return value
 
     def listed(
         self, path: str, member: str, filters: Mapping[str, str | int | None] | None = None
@@ -95,7 +94,8 @@ class Gateway:
         None. Raises Unanswered.
         """
         given = {name: value for name, value in (filters or {}).items() if value is not None}
-        value = self._good("GET", f"{path}?{urlencode(given)}" if given else path)
+        asked = f"{path}?{urlencode(given)}" if given else path
+        value = self._value(self.ask("GET", asked), asked)
         rows = value.get(member) if isinstance(value, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise self._stranger(path, f"list of {path.rpartition('/')[2]}")
@@ -169,8 +169,7 @@ class Gateway:
 
     # --- what to say, and what to do about it
 
-    def _good(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        answer = self.ask(method, path, body)
+    def _value(self, answer: Answer, path: str) -> Any:
         if not 200 <= answer.status < 300:
             raise Unanswered(self._refusal(path, answer))
         return answer.value

@@ -86,10 +86,7 @@ class Lease:
             self._unanswered(error, now, cancelled)
         ledger, sent, prompt = self.ledger, self.sent, self.prompt
         if ledger is not None and sent is not None:
-            if error is None:
-                sent.seat.backlog.left(sent.number, answered)
-            else:
-                ledger.ended(sent, unsent=isinstance(error, UpstreamConnectError))
+            ledger.ended(sent, answered=answered, unsent=isinstance(error, UpstreamConnectError))
             if prompt is not None and usage is not None and usage.prompt and not usage.estimated:
                 ledger.measured(prompt, usage.prompt)
         if self.number and state.gate is not None:

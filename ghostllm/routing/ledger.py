@@ -186,9 +186,11 @@ class Ledger:
         sent.alone = False
         backlog.first_token(sent.number, now)
 
-    def ended(self, sent: Sent, *, unsent: bool = False) -> None:
-        """unsent: it failed before the backend had the prompt, whose blocks are therefore not cached."""
-        sent.seat.backlog.left(sent.number)
+    def ended(self, sent: Sent, *, answered: float | None = None, unsent: bool = False) -> None:
+        """answered: when, if it was answered in full. unsent: it failed before the backend had the prompt,
+        whose blocks are therefore not cached.
+        """
+        sent.seat.backlog.left(sent.number, answered)
         if unsent:
             self.index.undo(sent.seat.target.backend, sent.inserted)
             sent.inserted = UNCHANGED

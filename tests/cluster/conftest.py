@@ -7,17 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.redis_server import MISSING, PROGRAM, RedisServer
+from tests.cluster.redis_server import RedisServer, redis_server
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
-    if PROGRAM is None:
-        pytest.skip(MISSING)
-    pytest.importorskip("redis", reason="the extra redis is not installed")
-    server = RedisServer(tmp_path)
-    server.start()
-    try:
+    with redis_server(tmp_path) as server:
         yield server
-    finally:
-        server.kill()

@@ -8,11 +8,29 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
 MISSING = "neither redis-server nor valkey-server is installed"
 PATIENCE = 20.0
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[RedisServer]:
+    """A fresh, empty one; the test is skipped where there can be none."""
+    if PROGRAM is None:
+        pytest.skip(MISSING)
+    pytest.importorskip("redis", reason="the extra redis is not installed")
+    server = RedisServer(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
 
 
 class RedisServer:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.redis_server import MISSING, PROGRAM, RedisServer
+from tests.cluster.redis_server import MISSING, PROGRAM, RedisServer, redis_server
 from tests.e2e.conftest import FORGIVING, Fakes
 from tests.e2e.traffic import CHAT, backend, body, counted, model, serving, whole
 from tests.fakes.behaviour import TEXT
@@ -28,13 +28,8 @@ ADMIN = {"x-ghostllm-admin": "1"}
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    if PROGRAM is None:
-        pytest.skip(MISSING)
-    pytest.importorskip("redis", reason="the extra redis is not installed")
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.kill()
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 def settings(fakes: Fakes, redis: RedisServer, **more: Any) -> Settings:

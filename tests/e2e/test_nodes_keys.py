@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.redis_server import MISSING, PROGRAM, RedisServer
+from tests.cluster.redis_server import RedisServer, redis_server
 from tests.e2e.conftest import Fakes
 from tests.e2e.test_cache_redis import CALM, said
 from tests.e2e.test_made_keys import BOSS, KEYS, bearer, chat, configured, made
@@ -23,13 +23,8 @@ SECRET = "s" * 16 + "0123456789abcdef"
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
-    if PROGRAM is None:
-        pytest.skip(MISSING)
-    pytest.importorskip("redis", reason="the extra redis is not installed")
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.kill()
+    with redis_server(tmp_path) as server:
+        yield server
 
 
 def settings(fakes: Fakes, server: RedisServer, state: Path | None = None, **more: Any) -> Settings:

@@ -18,7 +18,6 @@ from ghostllm.errors import (
     UpstreamAnswered,
     UpstreamProtocolError,
 )
-from ghostllm.gateway.deferred import Deferred
 from ghostllm.gateway.generate import Generator, read_call
 from ghostllm.gateway.generation import Generation
 from ghostllm.gateway.snapshot import Snapshot
@@ -39,10 +38,9 @@ def begin(
 ) -> Work:
     """Raises GhostError for the client."""
     exchange.call = read_call(snapshot, door, "count_tokens", exchange.request)
-    waiting = generator.reserve(snapshot, exchange)
-    if waiting is not None:
-        return Deferred(responder, waiting, lambda: _begin(generator, snapshot, door, exchange, responder))
-    return _begin(generator, snapshot, door, exchange, responder)
+    return generator.once_booked(
+        snapshot, exchange, responder, lambda: _begin(generator, snapshot, door, exchange, responder)
+    )
 
 
 def _begin(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -59,10 +59,9 @@ class Generator:
         if exchange.identity.confined:
             assert exchange.call is not None
             require_model(snapshot, exchange, exchange.call.model)
-        waiting = self.reserve(snapshot, exchange)
-        if waiting is not None:
-            return Deferred(responder, waiting, lambda: self._begin(snapshot, door, exchange, responder))
-        return self._begin(snapshot, door, exchange, responder)
+        return self.once_booked(
+            snapshot, exchange, responder, lambda: self._begin(snapshot, door, exchange, responder)
+        )
 
     def _begin(self, snapshot: Snapshot, door: Door, exchange: Exchange, responder: Responder) -> Work:
         if snapshot.coalesces:
@@ -75,8 +74,17 @@ class Generator:
         generation.start()
         return generation
 
-    def reserve(self, snapshot: Snapshot, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
-        """Books what the exchange's call may use, once. See ports.Accounts."""
+    def once_booked(
+        self, snapshot: Snapshot, exchange: Exchange, responder: Responder, begin: Callable[[], Work]
+    ) -> Work:
+        """Begins the exchange's call when what it may use has been booked: at once, unless other nodes have
+        to be asked. Raises GhostError for the client.
+        """
+        waiting = self._reserve(snapshot, exchange)
+        return begin() if waiting is None else Deferred(responder, waiting, begin)
+
+    def _reserve(self, snapshot: Snapshot, exchange: Exchange) -> Coroutine[Any, Any, None] | None:
+        """See ports.Accounts."""
         accounts = self.accounts
         if accounts is None or not (accounts.limited or exchange.identity.limits):
             return None

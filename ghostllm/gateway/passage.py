@@ -15,7 +15,6 @@ from ghostllm.api import multipart
 from ghostllm.api.calls import check_depth
 from ghostllm.api.doors import DOORS
 from ghostllm.errors import GhostError, NotFound, NotImplementedHere, RequestError, UnsupportedMediaType
-from ghostllm.gateway.deferred import Deferred
 from ghostllm.gateway.delivery import Mode
 from ghostllm.gateway.generate import Generator, decoded_body
 from ghostllm.gateway.generation import Generation
@@ -39,10 +38,9 @@ def begin(generator: Generator, snapshot: Snapshot, exchange: Exchange, responde
     body = decoded_body(request, snapshot.body_bytes)
     call = exchange.call = _read(request, body)
     check_depth(body, call.fields, snapshot.json_depth)
-    waiting = generator.reserve(snapshot, exchange)
-    if waiting is not None:
-        return Deferred(responder, waiting, lambda: _begin(generator, snapshot, exchange, responder))
-    return _begin(generator, snapshot, exchange, responder)
+    return generator.once_booked(
+        snapshot, exchange, responder, lambda: _begin(generator, snapshot, exchange, responder)
+    )
 
 
 def _begin(generator: Generator, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Work:

@@ -11,7 +11,6 @@ from ghostllm.api.responses import door, stored
 from ghostllm.api.responses.door import ResponsesCall
 from ghostllm.errors import MethodNotAllowed, NotFound, RequestError, UnsupportedParameter
 from ghostllm.gateway.counting import Counting
-from ghostllm.gateway.deferred import Deferred
 from ghostllm.gateway.generate import Generator, read_call
 from ghostllm.gateway.generation import Generation
 from ghostllm.gateway.snapshot import Snapshot
@@ -35,10 +34,9 @@ class Responses:
     def create(self, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Work:
         """Raises GhostError for the client."""
         exchange.call = read_call(snapshot, door, "responses", exchange.request)
-        waiting = self._generator.reserve(snapshot, exchange)
-        if waiting is not None:
-            return Deferred(responder, waiting, lambda: self._create(snapshot, exchange, responder))
-        return self._create(snapshot, exchange, responder)
+        return self._generator.once_booked(
+            snapshot, exchange, responder, lambda: self._create(snapshot, exchange, responder)
+        )
 
     def _create(self, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Work:
         generation = ResponsesGeneration(self._generator, snapshot, door, exchange, responder)
@@ -48,10 +46,9 @@ class Responses:
 
     def count(self, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Work:
         exchange.call = read_call(snapshot, door, "input_tokens", exchange.request)
-        waiting = self._generator.reserve(snapshot, exchange)
-        if waiting is not None:
-            return Deferred(responder, waiting, lambda: self._count(snapshot, exchange, responder))
-        return self._count(snapshot, exchange, responder)
+        return self._generator.once_booked(
+            snapshot, exchange, responder, lambda: self._count(snapshot, exchange, responder)
+        )
 
     def _count(self, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Work:
         generation = ResponsesCounting(self._generator, snapshot, door, exchange, responder)

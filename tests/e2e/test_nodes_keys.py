@@ -42,6 +42,12 @@ def node(chosen: Settings) -> Iterator[Gateway]:
         yield gateway
 
 
+def ended(gateway: Gateway) -> None:
+    """With its state file written: what was heard of others a moment ago is not in it when a node is killed."""
+    gateway.terminate()
+    assert gateway.wait() == 0
+
+
 def revoke(gateway: Gateway, name: str) -> dict[str, Any]:
     answer = gateway.ask("DELETE", f"{KEYS}/{name}", {}, bearer(BOSS))
     assert answer.status == 200, answer.body
@@ -128,6 +134,7 @@ def test_who_comes_late_knows_all_and_an_empty_redis_opens_nothing_again(
         with node(chosen[2]) as three:
             lasting, gone = made(one, "lasting"), made(one, "gone")
             until(lambda: chat(three, gone) == chat(three, lasting) == 200, "a third node takes it over")
+            ended(three)
         revoke(one, "gone")
         with node(chosen[1]) as two:
             until(lambda: chat(two, lasting) == 200 and told(two, "gone") is not None, "it knows all")
@@ -144,6 +151,7 @@ def test_who_comes_late_knows_all_and_an_empty_redis_opens_nothing_again(
                 assert all(
                     (told(gateway, "gone") or {})["state"] == "revoked" for gateway in (one, two, three)
                 )
+                ended(three)
     # And that is in its file: without any Redis and any other node it still holds.
     server.kill()
     with Gateway(chosen[2]) as three:

@@ -6,7 +6,8 @@ neutral form: this is on the path of every request of a limited client.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final
 
 from ghostllm.api.estimate import (
     AUDIO_BYTES_PER_TOKEN,
@@ -21,10 +22,15 @@ from ghostllm.message import Call, Parameters
 MOST_TOKENS = 1_000_000_000
 """Whatever a client asks for: nothing larger fits any limit, and sums stay numbers."""
 
-UNSEEN = frozenset(("model", "user", "metadata", "keep_alive", "previous_response_id", "stream_options"))
+UNSEEN: Final = frozenset(
+    ("model", "user", "metadata", "keep_alive", "previous_response_id", "stream_options")
+)
 """Members that are not for the model to read."""
 
-PLAIN_MESSAGE = 5
+READ: Final = frozenset((str, list, dict))
+"""Kinds of values that have text in them."""
+
+PLAIN_MESSAGE: Final = 5
 """Tokens of the names in a message, and of its role."""
 
 _BOUNDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
@@ -33,7 +39,8 @@ _FILES = frozenset(("file", "input_file", "document"))
 _AUDIO = frozenset(("audio", "input_audio"))
 
 
-class Outlay(NamedTuple):
+@dataclass(slots=True)
+class Outlay:
     """prompt, answer: tokens. bounded: the answer ends there; otherwise nobody has set an end to it."""
 
     prompt: int
@@ -66,13 +73,13 @@ def outlay(call: Call, parameters: Parameters | None, usual: int) -> Outlay:
 
 
 def _bound(call: Call, parameters: Parameters | None) -> int | None:
-    if parameters is not None and (forced := _first(parameters.forced)) is not None:
+    if parameters is not None and parameters.forced and (forced := _first(parameters.forced)) is not None:
         return forced
     said = _first(call.fields)
     if said is None and call.door == "ollama":
         options = call.fields.get("options")
         said = _count(options.get("num_predict")) if type(options) is dict else None
-    if said is None and parameters is not None:
+    if said is None and parameters is not None and parameters.defaults:
         said = _first(parameters.defaults)
     return said
 
@@ -90,8 +97,10 @@ def _count(value: Any) -> int | None:
 
 def _answers(fields: dict[str, Any]) -> int:
     """How many there will be: so many of each prompt."""
-    choices = max(_count(fields.get("n")) or 1, _count(fields.get("best_of")) or 1)
     prompts = fields.get("prompt")
+    if prompts is None and "n" not in fields and "best_of" not in fields:
+        return 1
+    choices = max(_count(fields.get("n")) or 1, _count(fields.get("best_of")) or 1)
     if type(prompts) is list and prompts and type(prompts[0]) is not int:
         choices *= len(prompts)
     return choices
@@ -102,14 +111,16 @@ def _read(fields: dict[str, Any]) -> int:
     total = 0
     left: list[Any] = []
     for name, value in fields.items():
-        form = type(value)
-        if form is list and name == "messages":
+        if type(value) not in READ or name in UNSEEN:
+            continue
+        if name == "messages" and type(value) is list:
             for message in value:  # most are a role and a text, which cost a fifth of what the rest costs
-                if type(message) is dict and len(message) == 2 and type(message.get("content")) is str:
-                    total += PLAIN_MESSAGE + estimate_text(message["content"])
+                content = message.get("content") if type(message) is dict and len(message) == 2 else None
+                if type(content) is str:
+                    total += PLAIN_MESSAGE + estimate_text(content)
                 else:
                     left.append(message)
-        elif (form is str or form is list or form is dict) and name not in UNSEEN:
+        else:
             left.append(value)
     while left:
         value = left.pop()

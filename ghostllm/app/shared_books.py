@@ -15,10 +15,9 @@ from ghostllm.cluster.budgets import Exhausted, Held, Purse, SharedBudgets
 from ghostllm.cluster.limits import Bounds, Refusal, Reservation, Room, SharedLimits
 from ghostllm.cluster.link import Link
 from ghostllm.config.remember import Redis
-from ghostllm.message import Pairs
 from ghostllm.policy.account import Shortage
 from ghostllm.policy.budgets import Budgets, Share
-from ghostllm.policy.limits import Claim, fields_of, refused
+from ghostllm.policy.limits import Claim, lines_of, refused
 from ghostllm.policy.prices import micros, shown
 from ghostllm.policy.refusals import BudgetExceeded
 from ghostllm.policy.subjects import Subject
@@ -30,11 +29,11 @@ KNOWN = 10_000  # purses of which the server has heard; all are told again above
 class Rates:
     """Implements policy.shared.SharedRates."""
 
-    __slots__ = ("_reservation", "fields")
+    __slots__ = ("_reservation", "lines")
 
     def __init__(self, reservation: Reservation) -> None:
         self._reservation = reservation
-        self.fields = _fields(reservation.rooms)
+        self.lines = _lines(reservation.rooms)
 
     def settle(self, used: int) -> None:
         self._reservation.settle(used)
@@ -79,7 +78,7 @@ class SharedBooks:
             return None
         if isinstance(answer, Refusal):
             subject = claims[bounds.index(answer.bounds)][0]
-            raise refused(_shortage(subject, answer), tokens, ())
+            raise refused(_shortage(subject, answer), tokens, b"")
         return Rates(answer)
 
     async def money(self, shares: Sequence[Share], estimate: int, now: float) -> Money | None:
@@ -166,7 +165,7 @@ def _shortage(subject: Subject, refusal: Refusal) -> Shortage:
     return Shortage(subject, refusal.kind, most, 0, wait, wait is None)
 
 
-def _fields(rooms: Sequence[Room]) -> Pairs:
+def _lines(rooms: Sequence[Room]) -> bytes:
     """Of requests and of tokens, where least is left."""
     requests = [
         (room.requests, room.bounds.requests, room.requests_reset)
@@ -178,12 +177,12 @@ def _fields(rooms: Sequence[Room]) -> Pairs:
         for room in rooms
         if room.tokens is not None and room.bounds.tokens is not None
     ]
-    fields: Pairs = ()
-    for what, rows in (("requests", requests), ("tokens", tokens)):
+    lines = b""
+    for what, rows in ((b"requests", requests), (b"tokens", tokens)):
         if rows:
             left, most, reset = min(rows)
-            fields += fields_of(what, most, left, round(reset * 1e6))
-    return fields
+            lines += lines_of(what, most, left, round(reset * 1e6))
+    return lines
 
 
 def _exceeded(whose: tuple[Subject, str], found: Exhausted, estimate: int, now: float) -> BudgetExceeded:

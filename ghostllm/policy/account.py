@@ -21,7 +21,7 @@ class Shortage(NamedTuple):
 
 
 class Account:
-    """Times are ticks of gcra.Steady. Asked first (`fits`) and changed by who has asked all its subjects."""
+    """Times are ticks of gcra.Steady. What it has admitted is taken back if another subject has no room."""
 
     __slots__ = ("in_flight", "limits", "requests", "subject", "tokens")
 
@@ -52,15 +52,28 @@ class Account:
         else:
             self.tokens.change(limits.tokens_per_minute, now)
 
-    def fits(self, tokens: int, now: int) -> bool:
-        requests = self.requests
-        if requests is not None and not requests.fits(1, now):
-            return False
-        meter = self.tokens
-        if meter is not None and not meter.fits(tokens, now):
-            return False
+    def admit(self, tokens: int, slot: int, now: int) -> bool:
+        """One more request, with so many tokens held. False: there is no room, and nothing has changed."""
         most = self.limits.concurrent
-        return most == 0 or self.in_flight < most
+        if most and self.in_flight >= most:
+            return False
+        requests, meter = self.requests, self.tokens
+        if requests is not None and not requests.take(1, now):
+            return False
+        if meter is not None and not meter.hold(tokens, slot, now):
+            if requests is not None:
+                requests.give_back(1)
+            return False
+        self.in_flight += 1
+        return True
+
+    def take_back(self, tokens: int, slot: int, now: int) -> None:
+        """Of what has just been admitted."""
+        self.in_flight -= 1
+        if self.requests is not None:
+            self.requests.give_back(1)
+        if self.tokens is not None:
+            self.tokens.settle(tokens, slot, 0, now)
 
     def shortages(self, tokens: int, now: int) -> list[Shortage]:
         """Why it does not fit."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ghostllm.api.outlay import Outlay, outlay
 from ghostllm.config.schema import Config
-from ghostllm.message import Call, Exchange, Pairs, Parameters, Usage
+from ghostllm.message import Call, Exchange, Parameters, Usage
 from ghostllm.policy import subjects
 from ghostllm.policy.budgets import Budgets, Crossed, Share, Spending
 from ghostllm.policy.limits import Claim, Limiter, Reservation
@@ -103,16 +103,18 @@ class Accounts:
         if standing.free:
             return None
         assert call is not None
-        expected: Outlay | None = None
+        expected, spending, reservation, tokens = None, None, None, 0
+        lines = exchange.fields
         if standing.least or standing.shares:
-            expected = _capped(outlay(call, parameters, rules.answer_tokens), standing.least)
-        spending = None
-        if standing.shares and expected is not None:
-            spending = self._reserve_money(exchange, standing, rules, model, expected)
-        reservation = None
-        headers = exchange.headers
-        claims = self._claims(exchange, standing, rules)
-        tokens = 0 if expected is None else expected.tokens
+            expected = outlay(call, parameters, rules.answer_tokens)
+            if standing.least:
+                expected = _capped(expected, standing.least)
+            tokens = expected.prompt + expected.answer
+            if standing.shares:
+                spending = self._reserve_money(exchange, standing, expected)
+        claims = standing.limits
+        if rules.address is not None:
+            claims = (*claims, (subjects.address(exchange.request.peer), rules.address))
         if claims:
             try:
                 reservation = self._reserve_rates(exchange, claims, tokens)
@@ -128,7 +130,7 @@ class Accounts:
         if not claims and not standing.budgeted:
             return None
         estimate = 0 if spending is None else spending.estimate
-        return self._ask(self.shared, exchange, booking, _Asked(claims, tokens, estimate, headers))
+        return self._ask(self.shared, exchange, booking, _Asked(claims, tokens, estimate, lines))
 
     def closed(self, exchange: Exchange) -> None:
         """See ports.Accounts."""
@@ -136,7 +138,8 @@ class Accounts:
         if call is None or (booking is None and self.ledger is None):
             return
         now = time.time()
-        rules, expected, model = self._rules, None, ""
+        rules, usage, model = self._rules, exchange.usage, ""
+        expected: Outlay | None = None
         if booking is not None:
             assert isinstance(booking, Booking)
             exchange.booking = None
@@ -145,7 +148,8 @@ class Accounts:
             model = exchange.plan.name
         elif exchange.cache == "hit" and not model:
             model = call.model
-        usage = _used(exchange, call, expected, rules.answer_tokens)
+        if usage.prompt is None or usage.completion is None or exchange.cache == "hit":
+            usage = _used(exchange, call, expected, rules.answer_tokens)
         cost = rules.prices.cost(model, usage)
         if booking is not None:
             self.open -= 1
@@ -175,14 +179,14 @@ class Accounts:
         except (RateLimited, BudgetExceeded) as error:
             what = error.limit if isinstance(error, RateLimited) else error.period
             self._count_refusal(error.subject.kind, what)
-            exchange.headers = asked.headers + error.fields
+            exchange.fields = asked.lines + error.lines
             self._take_back(exchange, booking)
             raise
         except BaseException:  # the client has left, or nothing is served without the others
             self._take_back(exchange, booking)
             raise
         if booking.rates is not None:
-            exchange.headers = asked.headers + booking.rates.fields
+            exchange.fields = asked.lines + booking.rates.lines
 
     def _take_back(self, exchange: Exchange, booking: Booking) -> None:
         """It is not admitted. If its client has left meanwhile, it is settled already."""
@@ -200,11 +204,12 @@ class Accounts:
     # --- steps
 
     def _settle(self, booking: Booking, usage: Usage, cost: int, model: str, now: float) -> None:
+        """model: the one that answered. now: seconds since 1970."""
         tokens = (usage.prompt or 0) + (usage.completion or 0)
         if booking.reservation is not None:
             booking.reservation.settle(tokens, time.monotonic())
         if booking.spending is not None:
-            booking.spending.settle(cost, now, model)
+            booking.spending.settle(cost, now, None if model == booking.model else model)
         if booking.rates is not None:
             booking.rates.settle(tokens)
         if booking.money is not None:
@@ -212,34 +217,27 @@ class Accounts:
         elif cost and self.shared is not None:
             self.shared.owe(booking.shares, cost, now)
 
-    def _claims(self, exchange: Exchange, standing: Standing, rules: Rules) -> tuple[Claim, ...]:
-        if rules.address is None:
-            return standing.limits
-        return (*standing.limits, (subjects.address(exchange.request.peer), rules.address))
-
     def _reserve_rates(self, exchange: Exchange, claims: tuple[Claim, ...], tokens: int) -> Reservation:
         now = time.monotonic()
         try:
             reservation = self.limiter.reserve(claims, tokens, now)
         except RateLimited as error:
             self._count_refusal(error.subject.kind, error.limit)
-            exchange.headers += error.fields
+            exchange.fields += error.lines
             raise
-        exchange.headers += reservation.fields(now)
+        exchange.fields += reservation.lines(now)
         return reservation
 
-    def _reserve_money(
-        self, exchange: Exchange, standing: Standing, rules: Rules, model: str, expected: Outlay
-    ) -> Spending:
-        now = time.time()
-        estimate = rules.prices.estimate(model, expected.prompt, expected.answer)
+    def _reserve_money(self, exchange: Exchange, standing: Standing, expected: Outlay) -> Spending:
+        now, rates = time.time(), standing.rates
+        estimate = 0 if rates is None else rates.estimate(expected.prompt, expected.answer)
         try:
             spending = self.budgets.reserve(standing.shares, estimate, now)
         except BudgetExceeded as error:
             self._count_refusal(error.subject.kind, error.period)
-            exchange.headers += error.fields
+            exchange.fields += error.lines
             raise
-        exchange.headers += spending.fields(now)
+        exchange.fields += spending.lines(now)
         return spending
 
     def _count_refusal(self, kind: str, limit: str) -> None:
@@ -258,19 +256,19 @@ class Accounts:
 
 
 class _Asked(NamedTuple):
-    """What the other nodes are asked for. headers: of the answer, without what is told of limits."""
+    """What the other nodes are asked for. lines: of the answer's head, without what is told of limits."""
 
     claims: tuple[Claim, ...]
     tokens: int
     estimate: int
-    headers: Pairs
+    lines: bytes
 
 
 def _capped(expected: Outlay, least: int) -> Outlay:
     """An answer to which nobody has set an end is not refused for what it might become: at most, it gets all
-    that there is in a minute.
+    that there is in a minute. least: the smallest of the limits.
     """
-    if least and not expected.bounded and expected.tokens > least > expected.prompt:
+    if not expected.bounded and expected.prompt + expected.answer > least > expected.prompt:
         return Outlay(expected.prompt, least - expected.prompt, bounded=False)
     return expected
 
@@ -310,7 +308,7 @@ def _entry(exchange: Exchange, call: Call, model: str, usage: Usage, cost: int |
     if exchange.cache == "hit":
         told = NONE_USED
     committed = exchange.committed
-    return Entry(
+    values = (
         now, exchange.request_id, exchange.identity.key, exchange.identity.team, call.model, model,
         exchange.backend or "", exchange.route, exchange.status, exchange.outcome, told.prompt,
         told.completion, told.cached, told.cache_write, told.reasoning, usage.estimated, told.partial, cost,
@@ -318,3 +316,4 @@ def _entry(exchange: Exchange, call: Call, model: str, usage: Usage, cost: int |
         None if committed is None else committed - received,
         len(exchange.attempts),
     )  # fmt: skip
+    return tuple.__new__(Entry, values)  # without its own __new__, which is slower

@@ -13,17 +13,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ghostllm.config.money import Budget
-from ghostllm.message import Pairs
 from ghostllm.policy.prices import micros, shown
 from ghostllm.policy.refusals import BudgetExceeded
 from ghostllm.policy.subjects import Subject
 from ghostllm.state.calendar import Calendar, Today
 
 DAYS = 3  # beside today, of which it is remembered what was spent, in case the clock goes back
-FIELD = b"x-ghostllm-budget"
+LINE: Final = b"x-ghostllm-budget: %b\r\n"
+NEVER: Final = 1 << 62
 
 Share = tuple[Subject, Budget | None]
 """None: counted without a budget, so that one set later finds what was spent."""
@@ -40,84 +40,114 @@ class Crossed(NamedTuple):
 
 
 class Purse:
-    """What one subject has spent, and what is reserved. spent: by day and by month."""
+    """What one subject has spent, and what is reserved. in_day, in_month: spent in those of `today`, which
+    whoever asks sets first (`turn`). spent: by day and by month, in all others that are remembered.
+    """
 
-    __slots__ = ("budget", "day", "held", "in_flight", "month", "soft", "spent", "subject", "told")
+    __slots__ = (
+        "alert_day", "alert_month", "budget", "day", "held", "in_day", "in_flight", "in_month", "month",
+        "soft", "spent", "subject", "today", "told",
+    )  # fmt: skip
 
-    def __init__(self, subject: Subject, budget: Budget | None) -> None:
+    def __init__(self, subject: Subject, budget: Budget | None, today: Today) -> None:
         self.subject = subject
-        self.held = 0
-        self.in_flight = 0
+        self.today = today
+        self.held = self.in_day = self.in_flight = self.in_month = 0
         self.spent: dict[str, int] = {}
         self.told: set[str] = set()  # periods whose soft budget was told of
         self.adopt(budget)
 
     def __repr__(self) -> str:
-        return f"<Purse {self.subject} held={self.held} {self.spent}>"
+        return f"<Purse {self.subject} held={self.held} {self.today.day}: {self.in_day} {self.in_month}>"
 
     def adopt(self, budget: Budget | None) -> None:
         self.budget = budget
         self.day = None if budget is None or budget.day is None else micros(budget.day)
         self.month = None if budget is None or budget.month is None else micros(budget.month)
         self.soft = 0 if budget is None else micros(budget.soft)
+        self._watch()
 
-    def lacking(self, estimate: int, today: Today) -> BudgetExceeded | None:
+    def turn(self, today: Today) -> None:
+        """To another day, be it an earlier one."""
+        spent, before = self.spent, self.today
+        if self.in_month:
+            spent[before.day], spent[before.month] = self.in_day, self.in_month
+        self.today = today
+        self.in_day, self.in_month = spent.pop(today.day, 0), spent.pop(today.month, 0)
+        self._forget()
+        self._watch()
+
+    def of(self, today: Today) -> tuple[int, int]:
+        """What was spent in a day and in its month."""
+        if self.today is not today:
+            self.turn(today)
+        return self.in_day, self.in_month
+
+    def lacking(self, estimate: int) -> BudgetExceeded | None:
         """What keeps `estimate` from being spent; of both periods the month, which lasts longer."""
-        if self.month is not None:
-            spent = self.spent.get(today.month, 0)
-            if spent + self.held + estimate > self.month:
-                return self._error("month", spent, self.month, estimate)
-        if self.day is not None:
-            spent = self.spent.get(today.day, 0)
-            if spent + self.held + estimate > self.day:
-                return self._error("day", spent, self.day, estimate)
+        wanted = self.held + estimate
+        if self.month is not None and self.in_month + wanted > self.month:
+            return self._error("month", self.in_month, self.month, estimate)
+        if self.day is not None and self.in_day + wanted > self.day:
+            return self._error("day", self.in_day, self.day, estimate)
         return None
 
-    def charge(self, cost: int, today: Today) -> None:
-        spent = self.spent
-        if today.day in spent:
-            spent[today.day] += cost
-        else:
-            self._forget(today)
-            spent[today.day] = cost
-        spent[today.month] = spent.get(today.month, 0) + cost
+    def load(self, day: str, cost: int) -> None:
+        """What had been spent before the start, on a day of this month."""
+        self.in_month += cost
+        if day == self.today.day:
+            self.in_day += cost
+        self.told.update(self._periods())  # whatever that crossed was told of then
+        self._watch()
 
-    def add(self, label: str, cost: int) -> None:
-        self.spent[label] = self.spent.get(label, 0) + cost
-
-    def crossed(self, today: Today) -> list[Crossed]:
+    def crossed(self) -> list[Crossed]:
         """Soft budgets that are spent, and have not been told of before."""
         found: list[Crossed] = []
-        if not self.soft:
-            return found
-        for period, label, budget in (("day", today.day, self.day), ("month", today.month, self.month)):
-            if budget is None or label in self.told:
-                continue
-            spent = self.spent.get(label, 0)
-            if spent and spent * 1_000_000 >= budget * self.soft:
-                self.told.add(label)
-                found.append(Crossed(self.subject, period, label, spent, budget))
+        if self.in_day >= self.alert_day and self.day is not None:
+            found.append(Crossed(self.subject, "day", self.today.day, self.in_day, self.day))
+        if self.in_month >= self.alert_month and self.month is not None:
+            found.append(Crossed(self.subject, "month", self.today.month, self.in_month, self.month))
+        self.told.update(crossed.label for crossed in found)
+        self._watch()
         return found
 
-    def share(self, today: Today) -> tuple[float, str]:
+    def share(self) -> tuple[float, str]:
         """The larger share of its budgets that is spent, if a soft one is; 0 if not."""
         largest, which = 0.0, ""
         if self.soft:
-            for period, label, budget in (("day", today.day, self.day), ("month", today.month, self.month)):
+            for period, spent, budget in (
+                ("day", self.in_day, self.day), ("month", self.in_month, self.month),
+            ):  # fmt: skip
                 if budget:
-                    share = self.spent.get(label, 0) / budget
+                    share = spent / budget
                     if share * 1_000_000 >= self.soft and share > largest:
                         largest, which = share, period
         return largest, which
 
-    def _forget(self, today: Today) -> None:
-        """On a new day, what no clock will come back to."""
-        days = sorted(label for label in self.spent if len(label) > 7)
-        months = sorted(label for label in self.spent if len(label) == 7)
-        for label in (*days[:-DAYS], *months[:-2]):
-            if label != today.month:
+    def _watch(self) -> None:
+        """Sets what has to be spent until a soft budget is, of those that have not been told of."""
+        told, today = self.told, self.today
+        self.alert_day = NEVER if today.day in told else self._soft(self.day)
+        self.alert_month = NEVER if today.month in told else self._soft(self.month)
+
+    def _soft(self, budget: int | None) -> int:
+        if budget is None or not self.soft:
+            return NEVER
+        return max(1, -(-budget * self.soft // 1_000_000))
+
+    def _periods(self) -> tuple[str, ...]:
+        """Those of today in which something was spent."""
+        today = self.today
+        return (today.day, today.month) if self.in_day else (today.month,) if self.in_month else ()
+
+    def _forget(self) -> None:
+        """What no clock will come back to."""
+        if len(self.spent) > DAYS:
+            days = sorted(label for label in self.spent if len(label) > 7)
+            months = sorted(label for label in self.spent if len(label) == 7)
+            for label in (*days[:-DAYS], *months[:-2]):
                 del self.spent[label]
-        self.told &= self.spent.keys() | {today.day, today.month}
+        self.told &= self.spent.keys() | {self.today.day, self.today.month}
 
     def _error(self, period: str, spent: int, most: int, estimate: int) -> BudgetExceeded:
         reserved = f" and {shown(self.held)} reserved for requests in flight" if self.held else ""
@@ -134,13 +164,16 @@ class Purse:
 
 
 class Spending:
-    """One admitted request. estimate: what was reserved."""
+    """One admitted request. shares: whose money it spends. estimate: what was reserved of the budgets among
+    them.
+    """
 
-    __slots__ = ("_budgets", "_open", "_purses", "estimate")
+    __slots__ = ("_budgets", "_open", "_purses", "_shares", "estimate")
 
-    def __init__(self, budgets: Budgets, purses: list[Purse], estimate: int) -> None:
+    def __init__(self, budgets: Budgets, shares: Sequence[Share], purses: list[Purse], estimate: int) -> None:
         self.estimate = estimate
         self._budgets = budgets
+        self._shares = shares
         self._purses = purses
         self._open = True
 
@@ -156,11 +189,20 @@ class Spending:
             return
         self._open = False
         cost = self.estimate if cost is None else max(0, cost)
-        self._budgets.settle(self._purses, self.estimate, cost, now, model)
+        for purse in self._purses:
+            purse.held -= self.estimate
+            purse.in_flight -= 1
+        if cost:
+            self._budgets.charge(self._shares, self._purses, cost, now, model)
 
-    def fields(self, now: float) -> Pairs:
-        """`x-ghostllm-budget: key day 83%`: of soft budgets that are spent the one with least left."""
-        return self._budgets.fields(self._purses, now)
+    def lines(self, now: float) -> bytes:
+        """`x-ghostllm-budget: key day 83%`: of soft budgets that are spent the one with least left. A header
+        line, or nothing.
+        """
+        for purse in self._purses:
+            if purse.told:
+                return self._budgets.lines(self._purses, now)
+        return b""
 
 
 class Budgets:
@@ -183,20 +225,8 @@ class Budgets:
         added to what has been spent since; soft budgets that it has crossed were told of before.
         """
         today = self._calendar.at(now)
-        loaded: set[Subject] = set()
         for kind, name, day, cost in rows:
-            subject = Subject(kind, name)
-            loaded.add(subject)
-            purse = self._purses.get(subject)
-            if purse is None:
-                purse = self._purses[subject] = Purse(subject, None)
-            purse.add(day[:7], cost)
-            if day == today.day:
-                purse.add(day, cost)
-        for subject in loaded:
-            self._purses[subject].told.update(
-                label for label in (today.day, today.month) if label in self._purses[subject].spent
-            )
+            self._purse(Subject(kind, name), None, today).load(day, cost)
 
     def reserve(self, shares: Sequence[Share], estimate: int, now: float) -> Spending:
         """shares: each subject once, with its budget. estimate: what the request may cost, rather too much;
@@ -209,13 +239,11 @@ class Budgets:
         lacking: BudgetExceeded | None = None
         known = len(self._purses)
         for subject, budget in shares:
-            purse = self._purses.get(subject)
-            if purse is None:
-                purse = self._purses[subject] = Purse(subject, budget)
-            elif purse.budget is not budget:
-                purse.adopt(budget)
+            if budget is None:
+                continue
+            purse = self._purse(subject, budget, today)
             purses.append(purse)
-            if budget is not None and estimate and (error := purse.lacking(estimate, today)) is not None:
+            if estimate and (error := purse.lacking(estimate)) is not None:
                 if lacking is None or error.period == "month":
                     lacking = error
         if lacking is not None:
@@ -228,66 +256,90 @@ class Budgets:
             purse.in_flight += 1
         if len(self._purses) > known:  # not before: those in hand are in use only now
             self._make_room(known, today)
-        return Spending(self, purses, estimate)
+        return Spending(self, shares, purses, estimate)
 
-    def settle(
-        self, purses: Sequence[Purse], estimate: int, cost: int, now: float, model: str | None
+    def charge(
+        self, shares: Sequence[Share], purses: Iterable[Purse], cost: int, now: float, model: str | None
     ) -> None:
-        """For `Spending.settle`."""
+        """For `Spending.settle`. purses: of those shares that have a budget. Of the others it is counted what
+        they spend, so that a budget set later finds it.
+        """
         today = self._calendar.at(now)
-        for purse in purses:
-            purse.held -= estimate
-            purse.in_flight -= 1
-            if model is not None and purse.subject.kind == "model" and purse.subject.name != model:
-                answered = Subject("model", model)
-                purse = self._purses.get(answered) or self._purses.setdefault(answered, Purse(answered, None))
-            if cost:
-                purse.charge(cost, today)
-                if purse.soft:
-                    for crossed in purse.crossed(today):
-                        self._crossed(crossed)
+        known, reserved = len(self._purses), iter(purses)
+        for subject, budget in shares:
+            if model is not None and subject.kind == "model":
+                if budget is not None:
+                    next(reserved)
+                subject = Subject("model", model)
+                purse = self._purses.get(subject) or self._purse(subject, None, today)
+            elif budget is None:
+                purse = self._purse(subject, None, today)
+            else:
+                purse = next(reserved)
+            if purse.today is not today:
+                purse.turn(today)
+            purse.in_day += cost
+            purse.in_month += cost
+            if purse.in_day >= purse.alert_day or purse.in_month >= purse.alert_month:
+                for crossed in purse.crossed():
+                    self._crossed(crossed)
+        if len(self._purses) > known:
+            self._make_room(known, today)
 
-    def fields(self, purses: Sequence[Purse], now: float) -> Pairs:
-        """For `Spending.fields`."""
+    def lines(self, purses: Iterable[Purse], now: float) -> bytes:
+        """For `Spending.lines`."""
         today = self._calendar.at(now)
         largest, told = 0.0, b""
         for purse in purses:
-            if purse.soft and purse.told:  # it is told of a soft budget when that has been crossed
-                share, period = purse.share(today)
+            purse.of(today)
+            if purse.told:  # it is told of a soft budget when that has been crossed
+                share, period = purse.share()
                 if share > largest:
                     largest = share
                     told = f"{purse.subject.kind} {period} {int(share * 100)}%".encode()
-        return ((FIELD, told),) if told else ()
+        return LINE % told if told else b""
 
     def spent(self, subject: Subject, now: float) -> tuple[int, int]:
         """Of the day and of the month, without what is reserved."""
-        today = self._calendar.at(now)
         purse = self._purses.get(subject)
-        if purse is None:
-            return 0, 0
-        return purse.spent.get(today.day, 0), purse.spent.get(today.month, 0)
+        return (0, 0) if purse is None else purse.of(self._calendar.at(now))
 
     def told(self, now: float) -> list[dict[str, str | int | None]]:
         """For the admin API: each subject with its budgets (None: none) and what is spent of them."""
         today = self._calendar.at(now)
-        return [
-            {
-                "kind": subject.kind,
-                "name": subject.name,
-                "held": purse.held,
-                "day": purse.spent.get(today.day, 0),
-                "day_budget": purse.day,
-                "month": purse.spent.get(today.month, 0),
-                "month_budget": purse.month,
-            }
-            for subject, purse in self._purses.items()
-        ]
+        rows: list[dict[str, str | int | None]] = []
+        for subject, purse in self._purses.items():
+            day, month = purse.of(today)
+            rows.append(
+                {
+                    "kind": subject.kind,
+                    "name": subject.name,
+                    "held": purse.held,
+                    "day": day,
+                    "day_budget": purse.day,
+                    "month": month,
+                    "month_budget": purse.month,
+                }
+            )
+        return rows
+
+    def _purse(self, subject: Subject, budget: Budget | None, today: Today) -> Purse:
+        """As of today, with its present budget."""
+        purse = self._purses.get(subject)
+        if purse is None:
+            purse = self._purses[subject] = Purse(subject, budget, today)
+            return purse
+        if purse.budget is not budget:
+            purse.adopt(budget)
+        if purse.today is not today:
+            purse.turn(today)
+        return purse
 
     def _make_room(self, known: int, today: Today) -> None:
         """For each new subject two old ones are looked at, and forgotten if they spent nothing this month."""
         for _ in range(min(2 * (len(self._purses) - known), len(self._purses))):
             subject, purse = next(iter(self._purses.items()))
-            if purse.in_flight or today.month in purse.spent:
+            if purse.in_flight or purse.of(today)[1]:
                 self._purses.move_to_end(subject)
             else:
                 del self._purses[subject]

@@ -47,12 +47,13 @@ def slot_of(now: int) -> int:
 
 
 class Gcra:
-    """limit: above 0. `fits` and then, at the same `now`, `take`: two steps, for who must ask several."""
+    """limit: above 0. full: the level that is not exceeded."""
 
-    __slots__ = ("at", "level", "limit")
+    __slots__ = ("at", "full", "level", "limit")
 
     def __init__(self, limit: int, now: int) -> None:
         self.limit = limit
+        self.full = limit * PERIOD
         self.level = 0
         self.at = now
 
@@ -66,12 +67,22 @@ class Gcra:
             self.level = level if level > 0 else 0
             self.at = now
 
-    def fits(self, cost: int, now: int) -> bool:
-        self.drain(now)
-        return self.level + cost * PERIOD <= self.limit * PERIOD
-
-    def take(self, cost: int) -> None:
-        self.level += cost * PERIOD
+    def take(self, cost: int, now: int) -> bool:
+        """False, and nothing is taken, where there is no room for it."""
+        elapsed = now - self.at
+        if elapsed > 0:
+            level = self.level - elapsed * self.limit
+            if level < 0:
+                level = 0
+            self.at = now
+        else:
+            level = self.level
+        taken = level + cost * PERIOD
+        if taken > self.full:
+            self.level = level
+            return False
+        self.level = taken
+        return True
 
     def give_back(self, cost: int) -> None:
         """What was taken, and not used after all."""
@@ -89,7 +100,7 @@ class Gcra:
         """What would fit at once."""
         if now > self.at:
             self.drain(now)
-        return max(0, self.limit * PERIOD - self.level) // PERIOD
+        return (self.full - self.level) // PERIOD if self.level < self.full else 0
 
     def reset(self, now: int) -> int:
         """Microseconds until all of the limit is there again."""
@@ -101,10 +112,11 @@ class Gcra:
         """Another limit from now on; what was used stays used."""
         self.drain(now)
         self.limit = limit
+        self.full = limit * PERIOD
 
 
 class HeldGcra(Gcra):
-    """A meter whose costs are reserved first and known later: `fits`, `hold`, `settle`."""
+    """A meter whose costs are reserved first and known later: `hold`, `settle`."""
 
     __slots__ = ("_due", "_slots", "held")
 
@@ -126,13 +138,16 @@ class HeldGcra(Gcra):
             self.level = level if level > 0 else 0
             self.at = now
 
-    def fits(self, cost: int, now: int) -> bool:
-        self.drain(now)
-        return self.level + (self.held + cost) * PERIOD <= self.limit * PERIOD
-
-    def hold(self, cost: int, slot: int) -> None:
-        """slot: `slot_of` the time, to be given back with `settle`."""
-        self.held += cost
+    def hold(self, cost: int, slot: int, now: int) -> bool:
+        """False, and nothing is held, where there is no room for it. slot: `slot_of` the time, to be given
+        back with `settle`.
+        """
+        if now > self.at or now >= self._due:
+            self.drain(now)
+        held = self.held + cost
+        if self.level + held * PERIOD > self.full:
+            return False
+        self.held = held
         slots = self._slots
         if slot in slots:
             slots[slot] += cost
@@ -140,12 +155,14 @@ class HeldGcra(Gcra):
             slots[slot] = cost
             if slot * SLOT < self._due:
                 self._due = slot * SLOT
+        return True
 
     def settle(self, cost: int, slot: int, used: int, now: int) -> None:
         """What was held as `cost` has turned out to be `used`. More than that is a debt, which the meter
         drains before it lets anything through. Of what counts as used already nothing comes back.
         """
-        self.drain(now)
+        if now > self.at or now >= self._due:
+            self.drain(now)
         slots = self._slots
         if slot in slots:
             left = slots[slot] - cost
@@ -157,9 +174,8 @@ class HeldGcra(Gcra):
             self.level += used * PERIOD
         elif used > cost:
             self.level += (used - cost) * PERIOD
-        most = DEBT * self.limit * PERIOD
-        if self.level > most:
-            self.level = most
+        if self.level > self.full:
+            self.level = min(self.level, DEBT * self.full)
 
     def wait(self, cost: int, now: int) -> int | None:
         """As of Gcra, if also nothing is settled before."""
@@ -183,7 +199,8 @@ class HeldGcra(Gcra):
     def remaining(self, now: int) -> int:
         if now > self.at:
             self.drain(now)
-        return max(0, (self.limit - self.held) * PERIOD - self.level) // PERIOD
+        left = self.full - self.held * PERIOD - self.level
+        return left // PERIOD if left > 0 else 0
 
     def reset(self, now: int) -> int:
         """Microseconds until all of the limit is there again, if what is reserved was all used by now."""

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from ghostllm.config.money import RateLimits
-from ghostllm.message import Pairs
 from ghostllm.policy.account import Account, Shortage
 from ghostllm.policy.gcra import Gcra, HeldGcra, Steady, slot_of
 from ghostllm.policy.refusals import NO_RETRY, RateLimited
@@ -27,6 +26,8 @@ OTHERS = Subject("address", "*")
 """All addresses beyond that together: nobody gets more by coming from many, and nobody's use is forgotten."""
 
 Claim = tuple[Subject, RateLimits]
+
+_LINES: Final = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n"
 
 
 class Reservation:
@@ -71,9 +72,9 @@ class Reservation:
                 if account.requests is not None:
                     account.requests.give_back(1)
 
-    def fields(self, now: float) -> Pairs:
-        """`x-ratelimit-*` as OpenAI has them, of the subject that has least left."""
-        return _fields(self._accounts, self._steady.at(now))
+    def lines(self, now: float) -> bytes:
+        """Header lines: `x-ratelimit-*` as OpenAI has them, of the subject that has least left."""
+        return _lines(self._accounts, self._steady.at(now))
 
 
 class Limiter:
@@ -99,30 +100,27 @@ class Limiter:
         Raises RateLimited; nothing is reserved then.
         """
         ticks = self._steady.at(now)
+        slot = slot_of(ticks)
         accounts: list[Account] = []
         meters: list[HeldGcra] = []
-        fits, known = True, len(self._accounts)
+        admitted, known = 0, len(self._accounts)
         for subject, limits in claims:
             account = self._accounts.get(subject)
             if account is None:
                 account = self._opened(subject, limits, ticks)
             elif account.limits is not limits:
                 account.adopt(limits, ticks)
+            if admitted == len(accounts) and account.admit(tokens, slot, ticks):
+                admitted += 1
+                if account.tokens is not None:
+                    meters.append(account.tokens)
             accounts.append(account)
-            if not account.fits(tokens, ticks):
-                fits = False
-        if not fits:
+        if admitted < len(accounts):
+            for account in accounts[:admitted]:
+                account.take_back(tokens, slot, ticks)
             refusal = _refusal(accounts, tokens, ticks)
             self._make_room(known, ticks)
             raise refusal
-        slot = slot_of(ticks)
-        for account in accounts:
-            account.in_flight += 1
-            if account.requests is not None:
-                account.requests.take(1)
-            if account.tokens is not None:
-                account.tokens.hold(tokens, slot)
-                meters.append(account.tokens)
         if len(self._accounts) > known:  # not before: those in hand are in use only now
             self._make_room(known, ticks)
         return Reservation(accounts, meters, tokens, slot, self._steady)
@@ -183,10 +181,10 @@ def _left(meter: Gcra | None, now: int) -> int | None:
 def _refusal(accounts: list[Account], tokens: int, now: int) -> RateLimited:
     """Tells of the limit that keeps the request waiting longest."""
     short = [shortage for account in accounts for shortage in account.shortages(tokens, now)]
-    return refused(max(short, key=_severity), tokens, _fields(accounts, now))
+    return refused(max(short, key=_severity), tokens, _lines(accounts, now))
 
 
-def refused(worst: Shortage, tokens: int, fields: Pairs) -> RateLimited:
+def refused(worst: Shortage, tokens: int, lines: bytes) -> RateLimited:
     """What a request is told that would use so many tokens."""
     # One microsecond more: the client's clock and this one's ticks are not rounded alike.
     retry_after = None if worst.wait is None else (worst.wait + 1) / 1e6
@@ -196,7 +194,7 @@ def refused(worst: Shortage, tokens: int, fields: Pairs) -> RateLimited:
         limit=worst.limit,
         most=worst.most,
         retry_after=retry_after,
-        fields=(*fields, NO_RETRY) if worst.never else fields,
+        lines=lines + NO_RETRY if worst.never else lines,
     )
 
 
@@ -222,33 +220,30 @@ def _message(short: Shortage, tokens: int) -> str:
     )
 
 
-def _fields(accounts: list[Account], now: int) -> Pairs:
+def _lines(accounts: list[Account], now: int) -> bytes:
     requests: Gcra | None = None
     tokens: HeldGcra | None = None
-    fewest = least = -1
+    fewest = least = 0
     for account in accounts:
-        if account.requests is not None:
-            left = account.requests.remaining(now)
+        if (meter := account.requests) is not None:
+            left = meter.remaining(now)
             if requests is None or left < fewest:
-                requests, fewest = account.requests, left
-        if account.tokens is not None:
-            left = account.tokens.remaining(now)
+                requests, fewest = meter, left
+        if (held := account.tokens) is not None:
+            left = held.remaining(now)
             if tokens is None or left < least:
-                tokens, least = account.tokens, left
-    return (
-        *(fields_of("requests", requests.limit, fewest, requests.reset(now)) if requests is not None else ()),
-        *(fields_of("tokens", tokens.limit, least, tokens.reset(now)) if tokens is not None else ()),
-    )
+                tokens, least = held, left
+    lines = b""
+    if requests is not None:
+        lines = lines_of(b"requests", requests.limit, fewest, requests.reset(now))
+    if tokens is not None:
+        lines += lines_of(b"tokens", tokens.limit, least, tokens.reset(now))
+    return lines
 
 
-def fields_of(what: str, most: int, left: int, reset: int) -> Pairs:
-    """what: "requests" or "tokens". reset: microseconds until all of it is there again."""
-    name = what.encode()
-    return (
-        (b"x-ratelimit-limit-" + name, b"%d" % most),
-        (b"x-ratelimit-remaining-" + name, b"%d" % left),
-        (b"x-ratelimit-reset-" + name, duration(reset).encode()),
-    )
+def lines_of(what: bytes, most: int, left: int, reset: int) -> bytes:
+    """Header lines. what: "requests" or "tokens". reset: microseconds until all of it is there again."""
+    return _LINES % (what, most, what, left, what, duration(reset).encode())
 
 
 def duration(microseconds: int) -> str:

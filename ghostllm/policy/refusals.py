@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from ghostllm.errors import GhostError
-from ghostllm.message import Pairs
 from ghostllm.policy.subjects import Subject
 
-NO_RETRY = (b"x-should-retry", b"false")
-"""By which the SDKs of OpenAI and Anthropic know that trying again would not help."""
+NO_RETRY = b"x-should-retry: false\r\n"
+"""The header line by which the SDKs of OpenAI and Anthropic know that trying again would not help."""
 
 
 class RateLimited(GhostError):
     """limit: "requests", "tokens" or "concurrent". most: what it is set to. retry_after: when this very
     request would be admitted, if nobody else comes; None where nobody knows, and where it never would be.
-    fields: header fields for the answer.
+    lines: of the answer's head.
     """
 
     status = 429
@@ -27,13 +26,13 @@ class RateLimited(GhostError):
         limit: str,
         most: int,
         retry_after: float | None = None,
-        fields: Pairs = (),
+        lines: bytes = b"",
     ) -> None:
         super().__init__(message, retry_after=retry_after)
         self.subject = subject
         self.limit = limit
         self.most = most
-        self.fields = fields
+        self.lines = lines
 
 
 class BudgetExceeded(GhostError):
@@ -61,4 +60,4 @@ class BudgetExceeded(GhostError):
         self.spent = spent
         self.held = held
         self.most = most
-        self.fields: Pairs = (NO_RETRY,)
+        self.lines = NO_RETRY

@@ -8,7 +8,7 @@ from ghostllm.errors import Forbidden
 from ghostllm.message import Identity
 from ghostllm.policy.budgets import Share
 from ghostllm.policy.limits import Claim
-from ghostllm.policy.prices import Prices
+from ghostllm.policy.prices import Prices, Rates
 from ghostllm.policy.subjects import Subject
 
 REMEMBERED = 4096
@@ -20,16 +20,21 @@ _Sides = tuple[RateLimits, Budget]
 class Standing:
     """What holds for one client that asks for one model. limits: of its key, team and model, those that have
     any. shares: whose money it spends, where anything costs money; budgeted: some of them has a budget.
-    least: the smallest limit of tokens a minute, the addresses' among them; 0: none. free: nothing holds for
-    it.
+    rates: what the model costs; None: nothing. least: the smallest limit of tokens a minute, the addresses'
+    among them; 0: none. free: nothing holds for it.
     """
 
-    __slots__ = ("budgeted", "free", "least", "limits", "shares")
+    __slots__ = ("budgeted", "free", "least", "limits", "rates", "shares")
 
     def __init__(
-        self, limits: tuple[Claim, ...], shares: tuple[Share, ...], address: RateLimits | None
+        self,
+        limits: tuple[Claim, ...],
+        shares: tuple[Share, ...],
+        rates: Rates | None,
+        address: RateLimits | None,
     ) -> None:
         self.limits = limits
+        self.rates = rates
         self.shares = shares
         self.budgeted = any(share[1] is not None for share in shares)
         self.free = not limits and not shares and address is None
@@ -99,4 +104,4 @@ class Rules:
             shares = tuple(
                 (subject, side[1] if side is not None and side[1].any else None) for subject, side in sides
             )
-        return Standing(limits, shares, self.address)
+        return Standing(limits, shares, self.prices.of(model), self.address)

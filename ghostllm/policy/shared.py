@@ -7,16 +7,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ghostllm.message import Pairs
 from ghostllm.policy.budgets import Share
 from ghostllm.policy.limits import Claim
 
 
 class SharedRates(Protocol):
-    """One admitted request. fields: `x-ratelimit-*`, of the subject that has least left on all nodes."""
+    """One admitted request. lines: of the answer's head, `x-ratelimit-*` of the subject that has least left
+    on all nodes.
+    """
 
     @property
-    def fields(self) -> Pairs: ...
+    def lines(self) -> bytes: ...
 
     def settle(self, used: int) -> None:
         """used: tokens. Once; does not wait."""

@@ -118,7 +118,7 @@ class Database:
 
     def write(self, sql: str, values: Values = ()) -> None:
         """Has one statement executed, soon. Whether it could be is told by `lost` and by `flush`."""
-        if self._closed or self.waiting >= self._backlog:
+        if self._closed or self._accepted - self._done >= self._backlog:
             self._refused += 1
             if self._refused & (self._refused - 1) == 0:  # the first, and then ever more rarely
                 self._failed("too many records are waiting to be written", 1)

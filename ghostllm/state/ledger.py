@@ -81,7 +81,7 @@ PURGE_PUTS = 512  # records between two looks at what is too old
 PURGE_ROWS = 1000  # deleted at a time, so that no other write waits long
 DAY_SECONDS = 86_400
 LONGEST_TEXT = 256
-MOST_TOKENS = 10**12  # backends may report nonsense, and one such record must not make sums overflow
+MOST_TOKENS = 1 << 40  # backends may report nonsense, and one such record must not make sums overflow
 MOST_COST = 10**13
 
 _PUT = """
@@ -168,8 +168,9 @@ class Ledger:
         return f"<Ledger in {self.currency} {self.calendar!r}, {self.database!r}>"
 
     def record(self, entry: Entry) -> None:
-        day, currency = self.calendar.at(entry.time).day, self.currency
-        self.database.write(_PUT, (*_sound(entry), day, currency))
+        if not _is_sound(entry):
+            entry = _sound(entry)
+        self.database.write(_PUT, (*entry, self.calendar.at(entry[0]).day, self.currency))
         self._puts += 1
         if self._puts >= PURGE_PUTS:
             self.purge()
@@ -199,21 +200,23 @@ class Ledger:
         self.database.write(_PURGE_SPENT, (first,))
 
 
+def _is_sound(entry: Entry) -> bool:
+    """Whether SQLite can take it as it is: the ordinary case, told at little cost."""
+    together = "".join(entry[1:8])
+    if len(together) > LONGEST_TEXT or not together.isascii():
+        return False
+    prompt, completion, cached, written, reasoning = entry[10:15]
+    # All bits of them in one number: it is negative where one is, and large where one is.
+    bits = (prompt or 0) | (completion or 0) | (cached or 0) | (written or 0) | (reasoning or 0)
+    return 0 <= bits < MOST_TOKENS and 0 <= (entry[17] or 0) <= MOST_COST
+
+
 def _sound(entry: Entry) -> Entry:
     """The entry as SQLite can take it: names and counts come from clients and backends."""
-    cost = entry.cost
-    if cost is None or 0 <= cost <= MOST_COST:
-        together = "".join(entry[1:8])  # no longer than one of them may be, and so is each: the ordinary case
-        if len(together) <= LONGEST_TEXT and together.isascii():
-            for count in entry[10:15]:
-                if count is not None and not 0 <= count <= MOST_TOKENS:
-                    break
-            else:
-                return entry
     names = dict(zip(Entry._fields[1:8], [_text(text) for text in entry[1:8]], strict=True))
     counts = [_count(count, MOST_TOKENS) for count in entry[10:15]]
     tokens = dict(zip(Entry._fields[10:15], counts, strict=True))
-    return Entry(**{**entry._asdict(), **names, **tokens, "cost": _count(cost, MOST_COST)})
+    return Entry(**{**entry._asdict(), **names, **tokens, "cost": _count(entry.cost, MOST_COST)})
 
 
 def _text(text: str) -> str:

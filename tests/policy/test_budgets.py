@@ -83,7 +83,7 @@ def test_a_refusal_is_one_that_clients_understand():
     held = book.reserve(shares, 500_000, NOON)
     error = refused(book, shares, 600_000)
     assert (error.status, error.code) == (429, "insufficient_quota")
-    assert error.fields == ((b"x-should-retry", b"false"),)
+    assert error.lines == b"x-should-retry: false\r\n"
     assert (error.subject, error.period, error.spent, error.held, error.most) == (
         ALICE, "day", 9_000_000, 500_000, 10_000_000,
     )  # fmt: skip
@@ -171,12 +171,12 @@ def test_a_soft_budget_is_told_of_once_for_each_period():
     shares = ((ALICE, Budget(day=1.0, month=10.0, soft=0.8)), (TEAM, Budget(day=100.0)))
     spending = book.reserve(shares, 790_000, NOON)
     spending.settle(790_000, NOON)
-    assert told == [] and spending.fields(NOON) == ()
+    assert told == [] and spending.lines(NOON) == b""
     for _ in range(3):
         spending = book.reserve(shares, 20_000, NOON)
         spending.settle(20_000, NOON)
     assert told == [(ALICE, "day", "2026-03-30", 810_000, 1_000_000)]
-    assert spending.fields(NOON) == ((b"x-ghostllm-budget", b"key day 85%"),)
+    assert spending.lines(NOON) == b"x-ghostllm-budget: key day 85%\r\n"
     spend(book, shares, 900_000, NOON + DAY)
     assert [crossed.label for crossed in told] == ["2026-03-30", "2026-03-31"]
 
@@ -221,7 +221,7 @@ def test_who_spent_nothing_this_month_is_forgotten_and_who_is_in_flight_is_not()
     for number in range(3000):
         spend(book, ((Subject("key", str(number)), None),), 1, NOON)
     for number in range(3000):
-        spend(book, ((Subject("key", f"next {number}"), None),), 0, NOON + 32 * DAY)
+        spend(book, ((Subject("key", f"next {number}"), Budget(day=1.0)),), 0, NOON + 32 * DAY)
     assert len(book) < 100
     held.settle(5, NOON + 32 * DAY)
     assert [book.spent(subject, NOON + 32 * DAY)[0] for subject in (ALICE, TEAM, MODEL)] == [5, 5, 5]

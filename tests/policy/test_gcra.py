@@ -11,6 +11,11 @@ LIMITS = st.integers(1, 500)
 STEPS = st.one_of(st.just(0), st.integers(0, 3_000_000), st.integers(0, 2 * PERIOD))
 
 
+def fits(meter, cost, now):
+    """Whether there would be room for it."""
+    return meter.wait(cost, now) == 0
+
+
 def most_in_any_window(charges, limit):
     """How far the worst window is beyond its bound, in units; charges: (time, amount), by time."""
     worst = 0
@@ -28,8 +33,7 @@ def test_no_window_lets_more_through_than_its_bound(limit, asked):
     meter, now, passed = Gcra(limit, 0), 0, []
     for step, cost in asked:
         now += step
-        if meter.fits(cost, now):
-            meter.take(cost)
+        if meter.take(cost, now):
             passed.append((now, cost))
     assert most_in_any_window(passed, limit) <= 0
 
@@ -42,21 +46,19 @@ def test_who_waits_as_told_is_let_through_and_not_a_microsecond_earlier(limit, a
         now += step
         wait = meter.wait(cost, now)
         if cost > limit:
-            assert wait is None and not meter.fits(cost, now)
+            assert wait is None and not fits(meter, cost, now)
             continue
         assert wait is not None
-        assert not wait or not meter.fits(cost, now + wait - 1)
+        assert not wait or not fits(meter, cost, now + wait - 1)
         now += wait
-        assert meter.fits(cost, now)
-        meter.take(cost)
+        assert meter.take(cost, now)
 
 
 def test_a_minutes_worth_at_once_and_then_an_even_flow():
     meter = Gcra(50, 0)
     passed = 0
     for now in range(0, 60_000_000, 100_000):
-        while meter.fits(1, now):
-            meter.take(1)
+        while meter.take(1, now):
             passed += 1
         if now == 0:
             assert passed == 50
@@ -66,8 +68,7 @@ def test_a_minutes_worth_at_once_and_then_an_even_flow():
 def test_what_is_left_and_when_all_is_there_again():
     meter = Gcra(60, 0)
     for _ in range(6):
-        assert meter.fits(1, 0)
-        meter.take(1)
+        assert meter.take(1, 0)
     assert (meter.remaining(0), meter.reset(0)) == (54, 6_000_000)
     assert (meter.remaining(2_500_000), meter.reset(2_500_000)) == (56, 3_500_000)
     assert (meter.remaining(6_000_000), meter.reset(6_000_000)) == (60, 0)
@@ -76,8 +77,7 @@ def test_what_is_left_and_when_all_is_there_again():
 
 def test_another_limit_keeps_what_was_used():
     meter = Gcra(10, 0)
-    assert meter.fits(10, 0)
-    meter.take(10)
+    assert meter.take(10, 0)
     meter.change(20, 0)
     assert meter.remaining(0) == 10
     meter.change(5, 0)
@@ -104,8 +104,7 @@ def test_reservations_never_overshoot_and_what_is_used_stays_within_every_window
     for step, action, amount, choice in actions:
         now += step
         if action == "ask":
-            if meter.fits(amount, now):
-                meter.hold(amount, slot_of(now))
+            if meter.hold(amount, slot_of(now), now):
                 open_.append((now, amount))
         elif open_:
             since, cost = open_.pop(choice % len(open_))
@@ -127,8 +126,7 @@ def test_what_was_not_used_is_all_there_again(limit, asked, chance):
     meter, now, open_ = HeldGcra(limit, 0), 0, []
     for step, cost in asked:
         now += step
-        if meter.fits(cost, now):
-            meter.hold(cost, slot_of(now))
+        if meter.hold(cost, slot_of(now), now):
             open_.append((cost, slot_of(now)))
     chance.shuffle(open_)
     for cost, slot in open_:
@@ -142,8 +140,7 @@ def test_a_reservation_is_admitted_after_the_wait_that_was_told(limit, actions, 
     meter, now, open_ = HeldGcra(limit, 0), 0, []
     for step, action, amount, choice in actions:
         now += step
-        if action == "ask" and meter.fits(amount, now):
-            meter.hold(amount, slot_of(now))
+        if action == "ask" and meter.hold(amount, slot_of(now), now):
             open_.append((amount, slot_of(now)))
         elif action == "settle" and open_:
             held, slot = open_.pop(choice % len(open_))
@@ -154,39 +151,39 @@ def test_a_reservation_is_admitted_after_the_wait_that_was_told(limit, actions, 
         return
     assert wait is not None
     if wait:
-        assert not meter.fits(cost, now + wait - 1)
-    assert meter.fits(cost, now + wait)
+        assert not fits(meter, cost, now + wait - 1)
+    assert fits(meter, cost, now + wait)
 
 
 def test_a_debt_is_paid_before_anything_passes():
     meter = HeldGcra(60, 0)
-    assert meter.fits(10, 0)
-    meter.hold(10, slot_of(0))
+    assert fits(meter, 10, 0)
+    assert meter.hold(10, slot_of(0), 0)
     meter.settle(10, slot_of(0), 180, 0)
     assert meter.wait(1, 0) == 121 * 1_000_000 and meter.remaining(0) == 0
-    assert not meter.fits(1, 121_000_000 - 1) and meter.fits(1, 121_000_000)
+    assert not fits(meter, 1, 121_000_000 - 1) and fits(meter, 1, 121_000_000)
 
 
 def test_nonsense_from_a_backend_is_no_debt_for_ever():
     meter = HeldGcra(60, 0)
-    meter.hold(10, slot_of(0))
+    assert meter.hold(10, slot_of(0), 0)
     meter.settle(10, slot_of(0), 10**30, 0)
     assert meter.wait(60, 0) == DEBT * PERIOD
 
 
 def test_who_takes_longer_than_a_minute_has_used_what_was_reserved():
     meter = HeldGcra(60, 0)
-    meter.hold(60, slot_of(0))
+    assert meter.hold(60, slot_of(0), 0)
     due = SLOTS * SLOT
-    assert not meter.fits(1, due - 1) and not meter.fits(1, due)
-    assert meter.fits(30, due + 30_000_000)
+    assert not fits(meter, 1, due - 1) and not fits(meter, 1, due)
+    assert fits(meter, 30, due + 30_000_000)
     meter.settle(60, slot_of(0), 0, due + 30_000_000)  # no room is made a second time
     assert meter.remaining(due + 30_000_000) == 30
 
 
 def test_who_takes_longer_than_a_minute_and_uses_more_has_a_debt():
     meter = HeldGcra(60, 0)
-    meter.hold(60, slot_of(0))
+    assert meter.hold(60, slot_of(0), 0)
     later = SLOTS * SLOT + 30_000_000
     meter.settle(60, slot_of(0), 70, later)
     assert meter.remaining(later) == 20
@@ -208,9 +205,8 @@ def test_time_never_goes_back(readings):
 def test_a_clock_set_back_neither_fills_nor_freezes_a_meter():
     steady = Steady()
     meter = Gcra(60, steady.at(10_000.0))
-    assert meter.fits(60, steady.at(10_000.0))
-    meter.take(60)
-    assert not meter.fits(1, steady.at(9_999.5))  # read before, told after
-    assert not meter.fits(1, steady.at(100.0))  # set back by hours
-    assert not meter.fits(2, steady.at(101.0)) and meter.fits(1, steady.at(101.0))
-    assert not meter.fits(60, steady.at(159.0)) and meter.fits(60, steady.at(160.0))
+    assert meter.take(60, steady.at(10_000.0))
+    assert not fits(meter, 1, steady.at(9_999.5))  # read before, told after
+    assert not fits(meter, 1, steady.at(100.0))  # set back by hours
+    assert not fits(meter, 2, steady.at(101.0)) and fits(meter, 1, steady.at(101.0))
+    assert not fits(meter, 60, steady.at(159.0)) and fits(meter, 60, steady.at(160.0))

@@ -39,7 +39,7 @@ def test_costs(model, usage, cost):
 @settings(deadline=None)
 @given(TOKENS, TOKENS, TOKENS, AMOUNTS, AMOUNTS, AMOUNTS)
 def test_a_cost_is_right_to_half_a_millionth_and_no_float_is_in_it(prompt, completion, cached, a, b, c):
-    rates = Rates.of(Price(input=a, output=b, cached=c))
+    rates = Rates(Price(input=a, output=b, cached=c))
     cached = min(prompt, cached)
     cost = rates.cost(Usage(prompt=prompt, completion=completion, cached=cached))
     exact = sum(
@@ -56,9 +56,9 @@ def test_nonsense_of_a_backend_stays_finite_and_is_no_income():
 
 
 def test_an_estimate_is_rounded_up_and_takes_the_dearest_way():
-    assert PRICES.estimate("mini", 1, 0) == 1
-    assert PRICES.estimate("sonnet", 1000, 200) == 6750
-    assert PRICES.estimate("unknown", 1000, 200) == 0
+    assert PRICES.of("mini").estimate(1, 0) == 1
+    assert PRICES.of("sonnet").estimate(1000, 200) == 6750
+    assert PRICES.of("unknown") is None
 
 
 @pytest.mark.parametrize(

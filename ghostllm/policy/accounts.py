@@ -225,7 +225,7 @@ class Accounts:
             self._count_refusal(error.subject.kind, error.limit)
             exchange.fields += error.lines
             raise
-        exchange.fields += reservation.lines(now)
+        exchange.fields += reservation.lines
         return reservation
 
     def _reserve_money(self, exchange: Exchange, standing: Standing, expected: Outlay) -> Spending:
@@ -311,7 +311,8 @@ def _entry(exchange: Exchange, call: Call, model: str, usage: Usage, cost: int |
     values = (
         now, exchange.request_id, exchange.identity.key, exchange.identity.team, call.model, model,
         exchange.backend or "", exchange.route, exchange.status, exchange.outcome, told.prompt,
-        told.completion, told.cached, told.cache_write, told.reasoning, usage.estimated, told.partial, cost,
+        told.completion, told.cached, told.cache_write, told.reasoning, int(usage.estimated),
+        int(told.partial), cost,
         None if finished is None else finished - received,
         None if committed is None else committed - received,
         len(exchange.attempts),

@@ -27,21 +27,25 @@ OTHERS = Subject("address", "*")
 
 Claim = tuple[Subject, RateLimits]
 
+_SOON: Final = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %dms\r\n"
 _LINES: Final = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n"
 
 
 class Reservation:
-    """One admitted request. tokens: what was reserved."""
+    """One admitted request. tokens: what was reserved. lines: of the answer's head, `x-ratelimit-*` as OpenAI
+    has them, of the subject that had least left then.
+    """
 
-    __slots__ = ("_accounts", "_meters", "_open", "_slot", "_steady", "tokens")
+    __slots__ = ("_accounts", "_meters", "_open", "_slot", "_steady", "lines", "tokens")
 
     def __init__(
-        self, accounts: list[Account], meters: list[HeldGcra], tokens: int, slot: int, steady: Steady
+        self, accounts: list[Account], meters: list[HeldGcra], tokens: int, now: int, steady: Steady
     ) -> None:
         self.tokens = tokens
+        self.lines = _lines(accounts, now)
         self._accounts = accounts
         self._meters = meters
-        self._slot = slot
+        self._slot = slot_of(now)
         self._steady = steady
         self._open = True
 
@@ -71,10 +75,6 @@ class Reservation:
             for account in self._accounts:
                 if account.requests is not None:
                     account.requests.give_back(1)
-
-    def lines(self, now: float) -> bytes:
-        """Header lines: `x-ratelimit-*` as OpenAI has them, of the subject that has least left."""
-        return _lines(self._accounts, self._steady.at(now))
 
 
 class Limiter:
@@ -123,7 +123,7 @@ class Limiter:
             raise refusal
         if len(self._accounts) > known:  # not before: those in hand are in use only now
             self._make_room(known, ticks)
-        return Reservation(accounts, meters, tokens, slot, self._steady)
+        return Reservation(accounts, meters, tokens, ticks, self._steady)
 
     def sweep(self, now: float, most: int = 256) -> None:
         """Forgets idle subjects among the `most` that were looked at longest ago. For a timer: new subjects
@@ -221,28 +221,23 @@ def _message(short: Shortage, tokens: int) -> str:
 
 
 def _lines(accounts: list[Account], now: int) -> bytes:
-    requests: Gcra | None = None
-    tokens: HeldGcra | None = None
-    fewest = least = 0
-    for account in accounts:
-        if (meter := account.requests) is not None:
-            left = meter.remaining(now)
-            if requests is None or left < fewest:
-                requests, fewest = meter, left
-        if (held := account.tokens) is not None:
-            left = held.remaining(now)
-            if tokens is None or left < least:
-                tokens, least = held, left
+    requests = [meter for account in accounts if (meter := account.requests) is not None]
+    tokens = [meter for account in accounts if (meter := account.tokens) is not None]
     lines = b""
-    if requests is not None:
-        lines = lines_of(b"requests", requests.limit, fewest, requests.reset(now))
-    if tokens is not None:
-        lines += lines_of(b"tokens", tokens.limit, least, tokens.reset(now))
+    if requests:
+        least = requests[0] if len(requests) == 1 else min(requests, key=lambda one: one.remaining(now))
+        lines = lines_of(b"requests", least.limit, least.remaining(now), least.reset(now))
+    if tokens:
+        least = tokens[0] if len(tokens) == 1 else min(tokens, key=lambda one: one.remaining(now))
+        lines += lines_of(b"tokens", least.limit, least.remaining(now), least.reset(now))
     return lines
 
 
 def lines_of(what: bytes, most: int, left: int, reset: int) -> bytes:
     """Header lines. what: "requests" or "tokens". reset: microseconds until all of it is there again."""
+    milliseconds = -(-reset // 1000)
+    if 0 < milliseconds < 1000:  # mostly, and cheaper
+        return _SOON % (what, most, what, left, what, milliseconds)
     return _LINES % (what, most, what, left, what, duration(reset).encode())
 
 

@@ -3,7 +3,8 @@
 Nothing here makes the event loop wait. `write` appends to a list; one timer, set when the list stops being
 empty, hands all of it to the thread that owns the connection, which makes one transaction of it. Writes and
 reads go through one queue, so that a read sees what was written before it. SQLite lets go of the interpreter
-lock while it works; records of one statement in a row are one `executemany`, a loop in C.
+lock while it works. Of one statement many records in a row are inserted by one that has ROWS of them: each
+execution takes the lock back from whoever runs, which costs both of them more than the record does.
 
 What cannot be written is counted and told, and the gateway goes on: an answer is not held back because a disk
 is full. For the same reason a file that can only be read at the start is copied to memory: keys open, budgets
@@ -15,12 +16,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from itertools import groupby
+from functools import lru_cache
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from queue import SimpleQueue
@@ -31,6 +34,7 @@ from ghostllm.errors import GhostError
 from ghostllm.state.schema import Component, StateError, prepare
 
 FLUSH_SECONDS = 0.05  # a record waits at most this long for the ones that share its transaction
+ROWS = 64  # of one insertion: of 16 to 64 it hardly matters
 BATCH_RECORDS = 256  # of one transaction: some 0.5 ms, nearly all of it without the interpreter lock
 BACKLOG_RECORDS = 65_536  # what may wait for a disk that does not keep up
 BUSY_SECONDS = 5.0  # how long another process may hold the file
@@ -47,6 +51,9 @@ DISK = frozenset((
     sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB,
 ))  # fmt: skip
 """Errors of the file, which every record would meet. Any other is of one record."""
+
+
+_INSERTION = re.compile(r"\s*INSERT\s.*\sVALUES\s*(\([?,\s]+\))\s*", re.DOTALL)
 
 
 class _Ask(NamedTuple):
@@ -241,12 +248,34 @@ def _transact(connection: sqlite3.Connection, batch: list[Record]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         for sql, records in groupby(batch, itemgetter(0)):
-            connection.executemany(sql, [values for _, values in records])
+            _execute(connection, sql, [values for _, values in records])
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:  # some errors have rolled back already
             connection.execute("ROLLBACK")
         raise
+
+
+def _execute(connection: sqlite3.Connection, sql: str, rows: list[Values]) -> None:
+    done = 0
+    if len(rows) >= ROWS and (whole := _of_many(sql)) is not None:
+        widths = set(map(len, rows))
+        if (
+            max(widths) * ROWS <= connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+            and len(widths) == 1
+        ):
+            for done in range(ROWS, len(rows) + 1, ROWS):
+                connection.execute(whole, list(chain.from_iterable(rows[done - ROWS : done])))
+    connection.executemany(sql, rows[done:])
+
+
+@lru_cache
+def _of_many(sql: str) -> str | None:
+    """The insertion of a row as one of ROWS; None: it is something else."""
+    found = _INSERTION.fullmatch(sql)
+    if found is None:
+        return None
+    return f"{sql[: found.start(1)]}{', '.join([found[1]] * ROWS)}"
 
 
 def _open(path: Path | None, components: Sequence[Component]) -> tuple[sqlite3.Connection, str]:

@@ -110,6 +110,7 @@ class Entry(NamedTuple):
     the model as the client wrote it. model, backend: which answered; "" for none. status: 0 where the client
     left before it saw one. outcome: as an exchange has it. prompt to reasoning: tokens, as of message.Usage;
     None: nobody said. cost: in millionths of the currency; None: no price, or nobody said how many tokens.
+    estimated, partial: 1 or 0, since SQLite's module takes long to find out what a bool is.
     duration, ttft: seconds since the request's head was there, to the end and to the first content.
     """
 
@@ -128,8 +129,8 @@ class Entry(NamedTuple):
     cached: int | None = None
     cache_write: int | None = None
     reasoning: int | None = None
-    estimated: bool = False
-    partial: bool = False
+    estimated: int = 0
+    partial: int = 0
     cost: int | None = None
     duration: float | None = None
     ttft: float | None = None

@@ -133,7 +133,7 @@ def test_what_counts_by_how_it_ended(outcome, usage, used):
     entry = play.sent(play.reserve(), outcome, usage)
     assert near(play.left, 1000 - used)
     assert (entry.prompt, entry.completion, entry.partial) == (usage.prompt, usage.completion, usage.partial)
-    assert entry.estimated is (usage.estimated or used != (usage.prompt or 0) + (usage.completion or 0))
+    assert entry.estimated == (usage.estimated or used != (usage.prompt or 0) + (usage.completion or 0))
 
 
 def test_an_answer_has_no_more_tokens_than_bytes():

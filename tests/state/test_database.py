@@ -196,6 +196,24 @@ def test_one_bad_record_costs_no_other(place):
     asyncio.run(speak())
 
 
+def test_many_of_one_kind_are_inserted_together_and_a_bad_one_costs_no_other(place):
+    async def speak():
+        failures = Failures()
+        database = Database(place, [NOTES], failed=failures)
+        for number in range(BATCH_RECORDS - 1):  # some are left over
+            database.write(ADD, (number, f"word {number}"))
+        assert await database.read(ALL) == [(number, f"word {number}") for number in range(BATCH_RECORDS - 1)]
+        more = [(number, "more") for number in range(1000, 1000 + BATCH_RECORDS)]
+        for record in (*more[:100], (1000, "again"), (2**70, "large"), (3000,), *more[100:]):
+            database.write(ADD, record)
+        assert await database.read(f"{ALL} LIMIT -1 OFFSET {BATCH_RECORDS - 1}") == more
+        assert not await database.flush() and database.lost == 3
+        assert [records for _, records in failures] == [1] * 3
+        database.close()
+
+    asyncio.run(speak())
+
+
 def test_a_full_disk_is_told_and_survived(tmp_path):
     async def speak():
         failures = Failures()

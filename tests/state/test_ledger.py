@@ -101,7 +101,8 @@ COUNTS = st.one_of(st.none(), st.integers(-(10**40), 10**40), st.integers(0, 500
 @given(st.lists(st.builds(
     Entry, st.floats(0, 4e9), st.just("req_1") | TEXTS, TEXTS, TEXTS, TEXTS, TEXTS, TEXTS, TEXTS,
     prompt=COUNTS, completion=COUNTS, cached=COUNTS, cache_write=COUNTS, reasoning=COUNTS, cost=COUNTS,
-    estimated=st.integers(0, 1), partial=st.integers(0, 1), status=st.just(200), attempts=st.just(1), duration=st.none(), ttft=st.none(),
+    estimated=st.integers(0, 1), partial=st.integers(0, 1), status=st.just(200), attempts=st.just(1),
+    duration=st.none(), ttft=st.none(),
 ), max_size=10, unique_by=lambda entry: entry.time))  # fmt: skip
 def test_no_name_and_no_count_loses_a_record_or_spoils_a_sum(entries):
     async def speak(ledger):

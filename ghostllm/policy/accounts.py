@@ -117,11 +117,13 @@ class Accounts:
             claims = (*claims, (subjects.address(exchange.request.peer), rules.address))
         if claims:
             try:
-                reservation = self._reserve_rates(exchange, claims, tokens)
-            except RateLimited:
+                reservation = self.limiter.reserve(claims, tokens, time.monotonic())
+            except RateLimited as error:
+                self._refused(exchange, error, error.limit)
                 if spending is not None:
                     spending.settle(0, time.time())
                 raise
+            exchange.fields += reservation.lines
         exchange.booking = booking = Booking(model, expected, reservation, spending)
         self.open += 1
         if self.shared is None:
@@ -177,9 +179,8 @@ class Accounts:
             if booking.spending is not None:
                 booking.money = await shared.money(booking.shares, asked.estimate, time.time())
         except (RateLimited, BudgetExceeded) as error:
-            what = error.limit if isinstance(error, RateLimited) else error.period
-            self._count_refusal(error.subject.kind, what)
-            exchange.fields = asked.lines + error.lines
+            exchange.fields = asked.lines
+            self._refused(exchange, error, error.limit if isinstance(error, RateLimited) else error.period)
             self._take_back(exchange, booking)
             raise
         except BaseException:  # the client has left, or nothing is served without the others
@@ -217,31 +218,22 @@ class Accounts:
         elif cost and self.shared is not None:
             self.shared.owe(booking.shares, cost, now)
 
-    def _reserve_rates(self, exchange: Exchange, claims: tuple[Claim, ...], tokens: int) -> Reservation:
-        now = time.monotonic()
-        try:
-            reservation = self.limiter.reserve(claims, tokens, now)
-        except RateLimited as error:
-            self._count_refusal(error.subject.kind, error.limit)
-            exchange.fields += error.lines
-            raise
-        exchange.fields += reservation.lines
-        return reservation
-
     def _reserve_money(self, exchange: Exchange, standing: Standing, expected: Outlay) -> Spending:
         now, rates = time.time(), standing.rates
         estimate = 0 if rates is None else rates.estimate(expected.prompt, expected.answer)
         try:
             spending = self.budgets.reserve(standing.shares, estimate, now)
         except BudgetExceeded as error:
-            self._count_refusal(error.subject.kind, error.period)
-            exchange.fields += error.lines
+            self._refused(exchange, error, error.period)
             raise
         exchange.fields += spending.lines(now)
         return spending
 
-    def _count_refusal(self, kind: str, limit: str) -> None:
-        self.refused[kind, limit] = self.refused.get((kind, limit), 0) + 1
+    def _refused(self, exchange: Exchange, error: RateLimited | BudgetExceeded, what: str) -> None:
+        """what: had no room."""
+        exchange.fields += error.lines
+        kind = error.subject.kind
+        self.refused[kind, what] = self.refused.get((kind, what), 0) + 1
 
     def _add_spent(self, model: str, key: str, cost: int) -> None:
         where = model, key

@@ -40,25 +40,35 @@ class Crossed(NamedTuple):
 
 
 class Purse:
-    """What one subject has spent, and what is reserved. in_day, in_month: spent in those of `today`, which
-    whoever asks sets first (`turn`). spent: by day and by month, in all others that are remembered.
+    """What one subject has spent, and what is reserved. Of `today`, which whoever asks sets first (`turn`):
+    spent since it was set, before that in its day and in its month, room: how much can be spent and held
+    since then, alert: how much until a soft budget is spent that has not been told of. others: what was spent
+    in other days and months that are remembered.
     """
 
     __slots__ = (
-        "alert_day", "alert_month", "budget", "day", "held", "in_day", "in_flight", "in_month", "month",
-        "soft", "spent", "subject", "today", "told",
+        "alert", "before_day", "before_month", "budget", "day", "held", "in_flight", "month", "others",
+        "room", "soft", "spent", "subject", "today", "told",
     )  # fmt: skip
 
     def __init__(self, subject: Subject, budget: Budget | None, today: Today) -> None:
         self.subject = subject
         self.today = today
-        self.held = self.in_day = self.in_flight = self.in_month = 0
-        self.spent: dict[str, int] = {}
+        self.held = self.in_flight = self.spent = self.before_day = self.before_month = 0
+        self.others: dict[str, int] = {}
         self.told: set[str] = set()  # periods whose soft budget was told of
         self.adopt(budget)
 
     def __repr__(self) -> str:
         return f"<Purse {self.subject} held={self.held} {self.today.day}: {self.in_day} {self.in_month}>"
+
+    @property
+    def in_day(self) -> int:
+        return self.before_day + self.spent
+
+    @property
+    def in_month(self) -> int:
+        return self.before_month + self.spent
 
     def adopt(self, budget: Budget | None) -> None:
         self.budget = budget
@@ -69,19 +79,13 @@ class Purse:
 
     def turn(self, today: Today) -> None:
         """To another day, be it an earlier one."""
-        spent, before = self.spent, self.today
+        others, before = self.others, self.today
         if self.in_month:
-            spent[before.day], spent[before.month] = self.in_day, self.in_month
-        self.today = today
-        self.in_day, self.in_month = spent.pop(today.day, 0), spent.pop(today.month, 0)
+            others[before.day], others[before.month] = self.in_day, self.in_month
+        self.today, self.spent = today, 0
+        self.before_day, self.before_month = others.pop(today.day, 0), others.pop(today.month, 0)
         self._forget()
         self._watch()
-
-    def of(self, today: Today) -> tuple[int, int]:
-        """What was spent in a day and in its month."""
-        if self.today is not today:
-            self.turn(today)
-        return self.in_day, self.in_month
 
     def lacking(self, estimate: int) -> BudgetExceeded | None:
         """What keeps `estimate` from being spent; of both periods the month, which lasts longer."""
@@ -94,60 +98,62 @@ class Purse:
 
     def load(self, day: str, cost: int) -> None:
         """What had been spent before the start, on a day of this month."""
-        self.in_month += cost
+        self.before_month += cost
         if day == self.today.day:
-            self.in_day += cost
-        self.told.update(self._periods())  # whatever that crossed was told of then
+            self.before_day += cost
+        self.told.add(self.today.month)  # whatever that crossed was told of then
+        if self.in_day:
+            self.told.add(self.today.day)
         self._watch()
 
     def crossed(self) -> list[Crossed]:
         """Soft budgets that are spent, and have not been told of before."""
         found: list[Crossed] = []
-        if self.in_day >= self.alert_day and self.day is not None:
-            found.append(Crossed(self.subject, "day", self.today.day, self.in_day, self.day))
-        if self.in_month >= self.alert_month and self.month is not None:
-            found.append(Crossed(self.subject, "month", self.today.month, self.in_month, self.month))
-        self.told.update(crossed.label for crossed in found)
+        for period, label, spent, budget in self._periods():
+            if budget is not None and label not in self.told and spent >= self._soft(budget):
+                self.told.add(label)
+                found.append(Crossed(self.subject, period, label, spent, budget))
         self._watch()
         return found
 
     def share(self) -> tuple[float, str]:
         """The larger share of its budgets that is spent, if a soft one is; 0 if not."""
         largest, which = 0.0, ""
-        if self.soft:
-            for period, spent, budget in (
-                ("day", self.in_day, self.day), ("month", self.in_month, self.month),
-            ):  # fmt: skip
-                if budget:
-                    share = spent / budget
-                    if share * 1_000_000 >= self.soft and share > largest:
-                        largest, which = share, period
+        for period, _, spent, budget in self._periods():
+            if budget and self.soft:
+                share = spent / budget
+                if share * 1_000_000 >= self.soft and share > largest:
+                    largest, which = share, period
         return largest, which
 
-    def _watch(self) -> None:
-        """Sets what has to be spent until a soft budget is, of those that have not been told of."""
-        told, today = self.told, self.today
-        self.alert_day = NEVER if today.day in told else self._soft(self.day)
-        self.alert_month = NEVER if today.month in told else self._soft(self.month)
-
-    def _soft(self, budget: int | None) -> int:
-        if budget is None or not self.soft:
-            return NEVER
-        return max(1, -(-budget * self.soft // 1_000_000))
-
-    def _periods(self) -> tuple[str, ...]:
-        """Those of today in which something was spent."""
+    def _periods(self) -> tuple[tuple[str, str, int, int | None], ...]:
+        """Of day and month: label, spent, budget."""
         today = self.today
-        return (today.day, today.month) if self.in_day else (today.month,) if self.in_month else ()
+        return (
+            ("day", today.day, self.in_day, self.day),
+            ("month", today.month, self.in_month, self.month),
+        )
+
+    def _watch(self) -> None:
+        self.room = self.alert = NEVER
+        for _, label, spent, budget in self._periods():
+            if budget is not None:
+                before = spent - self.spent
+                self.room = min(self.room, budget - before)
+                if self.soft and label not in self.told:
+                    self.alert = min(self.alert, self._soft(budget) - before)
+
+    def _soft(self, budget: int) -> int:
+        return max(1, -(-budget * self.soft // 1_000_000))
 
     def _forget(self) -> None:
         """What no clock will come back to."""
-        if len(self.spent) > DAYS:
-            days = sorted(label for label in self.spent if len(label) > 7)
-            months = sorted(label for label in self.spent if len(label) == 7)
+        if len(self.others) > DAYS:
+            days = sorted(label for label in self.others if len(label) > 7)
+            months = sorted(label for label in self.others if len(label) == 7)
             for label in (*days[:-DAYS], *months[:-2]):
-                del self.spent[label]
-        self.told &= self.spent.keys() | {self.today.day, self.today.month}
+                del self.others[label]
+        self.told &= self.others.keys() | {self.today.day, self.today.month}
 
     def _error(self, period: str, spent: int, most: int, estimate: int) -> BudgetExceeded:
         reserved = f" and {shown(self.held)} reserved for requests in flight" if self.held else ""
@@ -164,16 +170,13 @@ class Purse:
 
 
 class Spending:
-    """One admitted request. shares: whose money it spends. estimate: what was reserved of the budgets among
-    them.
-    """
+    """One admitted request. estimate: what was reserved."""
 
-    __slots__ = ("_budgets", "_open", "_purses", "_shares", "estimate")
+    __slots__ = ("_budgets", "_open", "_purses", "estimate")
 
-    def __init__(self, budgets: Budgets, shares: Sequence[Share], purses: list[Purse], estimate: int) -> None:
+    def __init__(self, budgets: Budgets, purses: list[Purse], estimate: int) -> None:
         self.estimate = estimate
         self._budgets = budgets
-        self._shares = shares
         self._purses = purses
         self._open = True
 
@@ -189,11 +192,7 @@ class Spending:
             return
         self._open = False
         cost = self.estimate if cost is None else max(0, cost)
-        for purse in self._purses:
-            purse.held -= self.estimate
-            purse.in_flight -= 1
-        if cost:
-            self._budgets.charge(self._shares, self._purses, cost, now, model)
+        self._budgets.settle(self._purses, self.estimate, cost, now, model)
 
     def lines(self, now: float) -> bytes:
         """`x-ghostllm-budget: key day 83%`: of soft budgets that are spent the one with least left. A header
@@ -239,12 +238,13 @@ class Budgets:
         lacking: BudgetExceeded | None = None
         known = len(self._purses)
         for subject, budget in shares:
-            if budget is None:
-                continue
-            purse = self._purse(subject, budget, today)
+            purse = self._purses.get(subject)
+            if purse is None or purse.budget is not budget or purse.today is not today:
+                purse = self._purse(subject, budget, today)
             purses.append(purse)
-            if estimate and (error := purse.lacking(estimate)) is not None:
-                if lacking is None or error.period == "month":
+            if purse.spent + purse.held + estimate > purse.room and estimate:
+                error = purse.lacking(estimate)
+                if error is not None and (lacking is None or error.period == "month"):
                     lacking = error
         if lacking is not None:
             ends = today.month_ends if lacking.period == "month" else today.ends
@@ -256,42 +256,35 @@ class Budgets:
             purse.in_flight += 1
         if len(self._purses) > known:  # not before: those in hand are in use only now
             self._make_room(known, today)
-        return Spending(self, shares, purses, estimate)
+        return Spending(self, purses, estimate)
 
-    def charge(
-        self, shares: Sequence[Share], purses: Iterable[Purse], cost: int, now: float, model: str | None
+    def settle(
+        self, purses: Iterable[Purse], estimate: int, cost: int, now: float, model: str | None
     ) -> None:
-        """For `Spending.settle`. purses: of those shares that have a budget. Of the others it is counted what
-        they spend, so that a budget set later finds it.
-        """
+        """For `Spending.settle`."""
         today = self._calendar.at(now)
-        known, reserved = len(self._purses), iter(purses)
-        for subject, budget in shares:
-            if model is not None and subject.kind == "model":
-                if budget is not None:
-                    next(reserved)
-                subject = Subject("model", model)
-                purse = self._purses.get(subject) or self._purse(subject, None, today)
-            elif budget is None:
-                purse = self._purse(subject, None, today)
-            else:
-                purse = next(reserved)
+        for purse in purses:
+            purse.held -= estimate
+            purse.in_flight -= 1
+            if not cost:
+                continue
+            if model is not None and purse.subject.kind == "model":
+                answered = Subject("model", model)
+                purse = self._purses.get(answered) or self._purse(answered, None, today)
             if purse.today is not today:
                 purse.turn(today)
-            purse.in_day += cost
-            purse.in_month += cost
-            if purse.in_day >= purse.alert_day or purse.in_month >= purse.alert_month:
+            purse.spent += cost
+            if purse.spent >= purse.alert:
                 for crossed in purse.crossed():
                     self._crossed(crossed)
-        if len(self._purses) > known:
-            self._make_room(known, today)
 
     def lines(self, purses: Iterable[Purse], now: float) -> bytes:
         """For `Spending.lines`."""
         today = self._calendar.at(now)
         largest, told = 0.0, b""
         for purse in purses:
-            purse.of(today)
+            if purse.today is not today:
+                purse.turn(today)
             if purse.told:  # it is told of a soft budget when that has been crossed
                 share, period = purse.share()
                 if share > largest:
@@ -302,26 +295,30 @@ class Budgets:
     def spent(self, subject: Subject, now: float) -> tuple[int, int]:
         """Of the day and of the month, without what is reserved."""
         purse = self._purses.get(subject)
-        return (0, 0) if purse is None else purse.of(self._calendar.at(now))
+        if purse is None:
+            return 0, 0
+        if purse.today is not (today := self._calendar.at(now)):
+            purse.turn(today)
+        return purse.in_day, purse.in_month
 
     def told(self, now: float) -> list[dict[str, str | int | None]]:
         """For the admin API: each subject with its budgets (None: none) and what is spent of them."""
         today = self._calendar.at(now)
-        rows: list[dict[str, str | int | None]] = []
-        for subject, purse in self._purses.items():
-            day, month = purse.of(today)
-            rows.append(
-                {
-                    "kind": subject.kind,
-                    "name": subject.name,
-                    "held": purse.held,
-                    "day": day,
-                    "day_budget": purse.day,
-                    "month": month,
-                    "month_budget": purse.month,
-                }
-            )
-        return rows
+        for purse in self._purses.values():
+            if purse.today is not today:
+                purse.turn(today)
+        return [
+            {
+                "kind": subject.kind,
+                "name": subject.name,
+                "held": purse.held,
+                "day": purse.in_day,
+                "day_budget": purse.day,
+                "month": purse.in_month,
+                "month_budget": purse.month,
+            }
+            for subject, purse in self._purses.items()
+        ]
 
     def _purse(self, subject: Subject, budget: Budget | None, today: Today) -> Purse:
         """As of today, with its present budget."""
@@ -339,7 +336,9 @@ class Budgets:
         """For each new subject two old ones are looked at, and forgotten if they spent nothing this month."""
         for _ in range(min(2 * (len(self._purses) - known), len(self._purses))):
             subject, purse = next(iter(self._purses.items()))
-            if purse.in_flight or purse.of(today)[1]:
+            if purse.today is not today:
+                purse.turn(today)
+            if purse.in_flight or purse.in_month:
                 self._purses.move_to_end(subject)
             else:
                 del self._purses[subject]

@@ -39,13 +39,13 @@ class Reservation:
     __slots__ = ("_accounts", "_meters", "_open", "_slot", "_steady", "lines", "tokens")
 
     def __init__(
-        self, accounts: list[Account], meters: list[HeldGcra], tokens: int, now: int, steady: Steady
+        self, accounts: list[Account], meters: list[HeldGcra], tokens: int, slot: int, steady: Steady
     ) -> None:
         self.tokens = tokens
-        self.lines = _lines(accounts, now)
+        self.lines = b""
         self._accounts = accounts
         self._meters = meters
-        self._slot = slot_of(now)
+        self._slot = slot
         self._steady = steady
         self._open = True
 
@@ -103,27 +103,27 @@ class Limiter:
         slot = slot_of(ticks)
         accounts: list[Account] = []
         meters: list[HeldGcra] = []
-        admitted, known = 0, len(self._accounts)
+        known = len(self._accounts)
         for subject, limits in claims:
             account = self._accounts.get(subject)
-            if account is None:
-                account = self._opened(subject, limits, ticks)
-            elif account.limits is not limits:
-                account.adopt(limits, ticks)
-            if admitted == len(accounts) and account.admit(tokens, slot, ticks):
-                admitted += 1
-                if account.tokens is not None:
-                    meters.append(account.tokens)
+            if account is None or account.limits is not limits:
+                account = self._account(subject, limits, ticks)
+            if not account.admit(tokens, slot, ticks):
+                for other in accounts:
+                    other.take_back(tokens, slot, ticks)
+                every = [self._account(subject, limits, ticks) for subject, limits in claims]
+                refusal = _refusal(every, tokens, ticks)
+                self._make_room(known, ticks)
+                raise refusal
             accounts.append(account)
-        if admitted < len(accounts):
-            for account in accounts[:admitted]:
-                account.take_back(tokens, slot, ticks)
-            refusal = _refusal(accounts, tokens, ticks)
-            self._make_room(known, ticks)
-            raise refusal
+            if account.tokens is not None:
+                meters.append(account.tokens)
         if len(self._accounts) > known:  # not before: those in hand are in use only now
             self._make_room(known, ticks)
-        return Reservation(accounts, meters, tokens, ticks, self._steady)
+        reservation = Reservation(accounts, meters, tokens, slot, self._steady)
+        if accounts:
+            reservation.lines = _lines(accounts, ticks)
+        return reservation
 
     def sweep(self, now: float, most: int = 256) -> None:
         """Forgets idle subjects among the `most` that were looked at longest ago. For a timer: new subjects
@@ -145,13 +145,15 @@ class Limiter:
             for subject, account in self._accounts.items()
         ]
 
-    def _opened(self, subject: Subject, limits: RateLimits, now: int) -> Account:
-        if subject.kind == "address":
+    def _account(self, subject: Subject, limits: RateLimits, now: int) -> Account:
+        """With its present limits."""
+        account = self._accounts.get(subject)
+        if account is None and subject.kind == "address":
             if self._addresses >= self._most_addresses:
                 subject = OTHERS
+                account = self._accounts.get(OTHERS)
             else:
                 self._addresses += 1
-        account = self._accounts.get(subject)
         if account is None:
             account = self._accounts[subject] = Account(subject, limits, now)
         elif account.limits is not limits:
@@ -221,15 +223,19 @@ def _message(short: Shortage, tokens: int) -> str:
 
 
 def _lines(accounts: list[Account], now: int) -> bytes:
-    requests = [meter for account in accounts if (meter := account.requests) is not None]
-    tokens = [meter for account in accounts if (meter := account.tokens) is not None]
+    requests, tokens = accounts[0].requests, accounts[0].tokens
+    for account in accounts[1:]:
+        if (meter := account.requests) is not None:
+            if requests is None or meter.remaining(now) < requests.remaining(now):
+                requests = meter
+        if (held := account.tokens) is not None:
+            if tokens is None or held.remaining(now) < tokens.remaining(now):
+                tokens = held
     lines = b""
-    if requests:
-        least = requests[0] if len(requests) == 1 else min(requests, key=lambda one: one.remaining(now))
-        lines = lines_of(b"requests", least.limit, least.remaining(now), least.reset(now))
-    if tokens:
-        least = tokens[0] if len(tokens) == 1 else min(tokens, key=lambda one: one.remaining(now))
-        lines += lines_of(b"tokens", least.limit, least.remaining(now), least.reset(now))
+    if requests is not None:
+        lines = lines_of(b"requests", requests.limit, requests.remaining(now), requests.reset(now))
+    if tokens is not None:
+        lines += lines_of(b"tokens", tokens.limit, tokens.remaining(now), tokens.reset(now))
     return lines
 
 

@@ -3,7 +3,7 @@
 Nothing here makes the event loop wait. `write` appends to a list; one timer, set when the list stops being
 empty, hands all of it to the thread that owns the connection, which makes one transaction of it. Writes and
 reads go through one queue, so that a read sees what was written before it. SQLite lets go of the interpreter
-lock while it works. Of one statement many records in a row are inserted by one that has ROWS of them: each
+lock while it works. Many records in a row are inserted by a statement that has rows for dozens of them: each
 execution takes the lock back from whoever runs, which costs both of them more than the record does.
 
 What cannot be written is counted and told, and the gateway goes on: an answer is not held back because a disk
@@ -34,7 +34,7 @@ from ghostllm.errors import GhostError
 from ghostllm.state.schema import Component, StateError, prepare
 
 FLUSH_SECONDS = 0.05  # a record waits at most this long for the ones that share its transaction
-ROWS = 64  # of one insertion: of 16 to 64 it hardly matters
+ROWS = (64, 8)  # of one insertion, the most first
 BATCH_RECORDS = 256  # of one transaction: some 0.5 ms, nearly all of it without the interpreter lock
 BACKLOG_RECORDS = 65_536  # what may wait for a disk that does not keep up
 BUSY_SECONDS = 5.0  # how long another process may hold the file
@@ -258,24 +258,28 @@ def _transact(connection: sqlite3.Connection, batch: list[Record]) -> None:
 
 def _execute(connection: sqlite3.Connection, sql: str, rows: list[Values]) -> None:
     done = 0
-    if len(rows) >= ROWS and (whole := _of_many(sql)) is not None:
-        widths = set(map(len, rows))
-        if (
-            max(widths) * ROWS <= connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
-            and len(widths) == 1
-        ):
-            for done in range(ROWS, len(rows) + 1, ROWS):
-                connection.execute(whole, list(chain.from_iterable(rows[done - ROWS : done])))
+    for count in ROWS if len(rows) >= ROWS[-1] and _fit(connection, rows) else ():
+        whole = _of_many(sql, count)
+        while whole is not None and len(rows) - done >= count:
+            connection.execute(whole, list(chain.from_iterable(rows[done : done + count])))
+            done += count
     connection.executemany(sql, rows[done:])
 
 
+def _fit(connection: sqlite3.Connection, rows: list[Values]) -> bool:
+    """Whether they may be put into one statement: all of them have as many values, and not too many."""
+    widths = set(map(len, rows))
+    most = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+    return len(widths) == 1 and widths.pop() * ROWS[0] <= most
+
+
 @lru_cache
-def _of_many(sql: str) -> str | None:
-    """The insertion of a row as one of ROWS; None: it is something else."""
+def _of_many(sql: str, count: int) -> str | None:
+    """The insertion of a row as one of so many; None: it is something else."""
     found = _INSERTION.fullmatch(sql)
     if found is None:
         return None
-    return f"{sql[: found.start(1)]}{', '.join([found[1]] * ROWS)}"
+    return f"{sql[: found.start(1)]}{', '.join([found[1]] * count)}"
 
 
 def _open(path: Path | None, components: Sequence[Component]) -> tuple[sqlite3.Connection, str]:

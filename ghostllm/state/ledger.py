@@ -171,7 +171,7 @@ class Ledger:
     def record(self, entry: Entry) -> None:
         if not _is_sound(entry):
             entry = _sound(entry)
-        self.database.write(_PUT, (*entry, self.calendar.at(entry[0]).day, self.currency))
+        self.database.write(_PUT, entry + (self.calendar.at(entry[0]).day, self.currency))
         self._puts += 1
         if self._puts >= PURGE_PUTS:
             self.purge()

@@ -29,7 +29,7 @@ from ghostllm.api.raw import RawAnswer
 from ghostllm.api.splice import edit
 from ghostllm.api.translation import Neutral, translation
 from ghostllm.backends import observation
-from ghostllm.backends.profiles import ANY, Fields, Profile
+from ghostllm.backends.profiles import ALL_PATHS, ANY, Fields, Profile
 from ghostllm.backends.vectors import VectorsAnswer
 from ghostllm.errors import (
     ContextLengthExceeded,
@@ -82,6 +82,7 @@ class OpenAIBackend:
         self._whole_headers: Pairs = (json, (b"accept", b"application/json"), identity, *common)
         self._stream_headers: Pairs = (json, (b"accept", b"text/event-stream"), identity, *common)
         self._get_headers: Pairs = self._whole_headers[1:]
+        self._verbatim = _verbatim(profile)
         self._look_headers: Pairs = (*observation.HEADERS, *common)
         values = [api_key or "", *(value.decode("latin-1") for _, value in headers), *_ORIGIN.findall(url)]
         secrets = sorted({value for value in values if len(value) >= SECRET_LENGTH}, key=len, reverse=True)
@@ -94,13 +95,16 @@ class OpenAIBackend:
         """See ports.Translator. A call of the same dialect takes one pass over the body, and none if nothing
         in it has to change.
         """
+        path = self._verbatim.get(call.operation)
+        if path and not call.stream and model == call.model and call.door == "openai" and not extra:
+            return UpstreamRequest("POST", path, self._whole_headers, [call.body]), self._passing(call, 1)
         if isinstance(call, Passage):
             return self._passed(call, model), RawAnswer()
         if call.operation == "count_tokens":
             return self._counted(call, model), RawAnswer()
         if call.door != "openai" or self._is_forced(call, extra):
             return self._translated(call, model, extra)
-        path = self._path(call.operation)
+        path = path or self._path(call.operation)
         changes = dict(extra)
         drop: set[str] = set()
         if model != call.model:
@@ -272,6 +276,14 @@ class OpenAIBackend:
 
     def _blotted(self, message: str) -> str:
         return self._secret.sub("***", message) if self._secret is not None else message
+
+
+def _verbatim(profile: Profile) -> dict[str, str]:
+    """The paths of the operations whose bodies the server takes as OpenAI has them."""
+    paths = {name: path for name, path in profile.paths.items() if name in ALL_PATHS}
+    if profile.traits.forced_by_format:
+        paths.pop("chat", None)
+    return {name: path for name, path in paths.items() if name not in profile.fields}
 
 
 def retry_after(headers: Mapping[bytes, bytes], now: float) -> float | None:

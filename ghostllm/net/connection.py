@@ -65,8 +65,8 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_blocked", "_body", "_chunks", "_filled", "_guest", "_handler", "_heads", "_out", "_pace",
-        "_paused_reading", "_pending", "_since", "_source", "_state", "_transport", "_work", "exchange", "keep",
-        "loop", "peer", "server",
+        "_paused_reading", "_pending", "_since", "_source", "_state", "_transport", "_work", "exchange",
+        "keep", "loop", "peer", "server",
     )  # fmt: skip
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:

@@ -1,6 +1,6 @@
 """Heads that come again. On one connection a client sends mostly the same head again and again, and so does a
-server within a second; what differs is the length of the body. Such a head is not read anew: what comes before
-and behind the digits of its Content-Length is compared with the one before.
+server within a second; what differs is the length of the body. Such a head is not read anew: what comes
+before and behind the digits of its Content-Length is compared with the one before.
 
 What is remembered of a client's heads lives as long as its connection, as it may hold credentials.
 """

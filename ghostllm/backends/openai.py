@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ghostllm import jsonx
@@ -310,6 +309,8 @@ def _number(value: bytes | None) -> float | None:
 
 
 def _date(value: bytes | None) -> float | None:
+    from email.utils import parsedate_to_datetime  # here: few servers send one, and none at the start
+
     try:
         return parsedate_to_datetime((value or b"").decode("latin-1")).timestamp()
     except (ValueError, OverflowError):

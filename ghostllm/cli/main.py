@@ -60,7 +60,7 @@ def _hold_standard_descriptors() -> None:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    gc.disable()  # nearly all that a start makes stays: looking through it again and again takes a quarter of it
+    gc.disable()  # nearly all that a start makes stays, and looking through it takes a quarter of the start
     try:
         return _run(args)
     finally:

@@ -18,7 +18,7 @@ from ghostllm import jsonx
 from ghostllm.api import recorded
 from ghostllm.api.anthropic import recorded as anthropic
 from ghostllm.api.ollama import recorded as ollama
-from ghostllm.api.ollama.answer_writer import stamp
+from ghostllm.api.ollama.times import stamp
 from ghostllm.api.openai import recorded as openai
 from ghostllm.api.responses import recorded as responses
 from ghostllm.api.translation import Mint

@@ -11,25 +11,17 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ghostllm import jsonx
-from ghostllm.api import rescue
-from ghostllm.api.anthropic.request_writer import write_request as write_messages
-from ghostllm.api.canonical import Conversation, Embeddings
 from ghostllm.api.doors import DOORS, neutral
 from ghostllm.api.ids import mint
-from ghostllm.api.openai import request_writer
-from ghostllm.api.openai.answer_reader import ChatReader, CompletionReader
 from ghostllm.api.openai.failures import CONTEXT_CODE, answered, read_words
-from ghostllm.api.openai.kept import KeptPassThrough
 from ghostllm.api.openai.passthrough import PassThrough, choices_of
 from ghostllm.api.raw import RawAnswer
 from ghostllm.api.splice import edit
-from ghostllm.api.translation import Neutral, translation
 from ghostllm.backends import observation
 from ghostllm.backends.profiles import ALL_PATHS, ANY, Fields, Profile
-from ghostllm.backends.vectors import VectorsAnswer
 from ghostllm.errors import (
     ContextLengthExceeded,
     GhostError,
@@ -39,6 +31,10 @@ from ghostllm.errors import (
 )
 from ghostllm.message import Buffers, Call, Pairs, Passage, UpstreamRequest
 from ghostllm.ports import Answer, Looks, ModelInfo
+
+if TYPE_CHECKING:  # and where they are needed: see api.openai.door
+    from ghostllm.api.openai.answer_reader import ChatReader, CompletionReader
+    from ghostllm.api.translation import Neutral
 
 RETRY_AFTER_LIMIT = 86_400.0  # seconds; a server that asks for more asks for "never"
 SECRET_LENGTH = 8  # shorter header values are words, not secrets
@@ -121,6 +117,8 @@ class OpenAIBackend:
 
     def _passing(self, call: Call, choices: int) -> PassThrough:
         if call.rescue and call.stream and choices == 1:
+            from ghostllm.api.openai.kept import KeptPassThrough
+
             return KeptPassThrough(
                 call,
                 backend=self._label,
@@ -141,6 +139,9 @@ class OpenAIBackend:
         self, call: Call, model: str, extra: Mapping[str, Any], broken: Answer
     ) -> tuple[UpstreamRequest, Answer]:
         """See ports.Translator. Raises CannotContinue."""
+        from ghostllm.api import rescue
+        from ghostllm.api.openai import request_writer
+
         members = self.profile.traits.continues
         server = rescue.Server(
             label=self._label,
@@ -158,6 +159,9 @@ class OpenAIBackend:
         if call.door == "anthropic":
             body = edit(call.body, call.fields, {"model": model}, set())
         else:
+            from ghostllm.api.anthropic.request_writer import write_request as write_messages
+            from ghostllm.api.canonical import Conversation
+
             asked = neutral(call, {})
             assert isinstance(asked, Conversation)
             body = [jsonx.dumps(write_messages(asked, model, 1))]
@@ -183,6 +187,11 @@ class OpenAIBackend:
         """By way of the neutral form. Raises RequestError, UnsupportedParameter, UnsupportedValue with the
         member at fault.
         """
+        from ghostllm.api.canonical import Conversation, Embeddings
+        from ghostllm.api.openai import request_writer
+        from ghostllm.api.translation import translation
+        from ghostllm.backends.vectors import VectorsAnswer
+
         dialect = DOORS[call.door]
         asked = neutral(call, extra)
         if isinstance(asked, Embeddings):
@@ -201,6 +210,10 @@ class OpenAIBackend:
         return request, translation(call, self._reader(asked), writer)
 
     def _reader(self, asked: Neutral) -> ChatReader | CompletionReader:
+        from ghostllm.api.canonical import Conversation
+        from ghostllm.api.openai import request_writer
+        from ghostllm.api.openai.answer_reader import ChatReader, CompletionReader
+
         if not isinstance(asked, Conversation):
             return CompletionReader(backend=self._label, limit=self._event_limit, blot=self._blotted)
         return ChatReader(

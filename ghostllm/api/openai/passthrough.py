@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 
 from ghostllm import jsonx
 from ghostllm.api.openai import events, reasoning
-from ghostllm.api.openai.answer_writer import DONE
 from ghostllm.api.openai.errors import error_event
 from ghostllm.api.openai.failures import stream_error
 from ghostllm.api.openai.frame import Frame, learn
@@ -134,7 +133,7 @@ class PassThrough:
             return out
         if self.complete:
             self._close()
-            return out + DONE
+            return out + events.LAST_EVENT
         if not self._seen:
             raise UpstreamProtocolError(f"{self._backend} answered with an empty stream")
         raise UpstreamCut(f"{self._backend} ended its stream before the answer was complete")

@@ -44,6 +44,7 @@ FIRST_ALLOCATION = (
     1 << 20
 )  # a claimed Content-Length is not trusted with more memory than this before bytes arrive
 DRAIN_LIMIT = 64 * 1024  # a refused request's body up to this size is read, to keep the connection
+FORGET_SECONDS = 5.0  # idle: what its heads were like is no longer worth its memory
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 1 << 20
 AT_ONCE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # struct linger: on, no time
@@ -451,6 +452,8 @@ class Connection(asyncio.BufferedProtocol):
         state, limits = self._state, self.server.timeouts
         if state is State.HEAD or state is State.PREFACE:
             waited = now - self._since
+            if waited > FORGET_SECONDS:
+                self._heads.forget()
             if self._pending:
                 if limits.header and waited > limits.header:
                     self._malformed(

@@ -2,7 +2,8 @@
 server within a second; what differs is the length of the body. Such a head is not read anew: what comes
 before and behind the digits of its Content-Length is compared with the one before.
 
-What is remembered of a client's heads lives as long as its connection, as it may hold credentials.
+What is remembered of a client's heads may hold credentials: it lives no longer than its connection, and is
+forgotten once that is idle.
 """
 
 from __future__ import annotations
@@ -67,6 +68,11 @@ class RequestHeads:
         self._parts = _Parts()
         self._known: Request | None = None
         self._limits: HeadLimits | None = None
+
+    def forget(self) -> None:
+        if self._known is not None:
+            self._known = None
+            self._parts = _Parts()
 
     def read(self, head: bytes, limits: HeadLimits) -> Request:
         """See h1_request.read_request. The headers of requests that are alike are one and the same dict."""

@@ -102,6 +102,16 @@ def test_requests_have_bodies_and_peers_of_their_own():
     assert first.headers[b"content-length"] == b"1"
 
 
+def test_what_is_forgotten_is_read_anew():
+    repeated = RequestHeads()
+    repeated.forget()
+    first = repeated.read(POST % b"1", LIMITS)
+    repeated.forget()
+    second = repeated.read(POST % b"1", LIMITS)
+    assert second.headers == first.headers
+    assert second.headers is not first.headers
+
+
 def test_long_heads_are_not_kept():
     repeated = RequestHeads()
     head = b"GET / HTTP/1.1\r\nhost: h\r\nx: " + b"a" * LONGEST + b"\r\n\r\n"

@@ -12,11 +12,12 @@ from setuptools import setup
 
 PATH = (
     "message", "wire/*", "net/client", "net/connection", "net/guests", "net/outbox", "net/pace", "net/pool",
-    "net/responder", "net/upstream", "api/estimate", "api/outlay", "api/splice", "api/calls",
+    "net/responder", "net/upstream", "api/estimate", "api/outlay", "api/recording", "api/splice", "api/calls",
     "api/translation", "api/canonical", "api/openai/door",
     "api/openai/errors", "api/openai/events", "api/openai/frame", "api/openai/kept",
     "api/openai/passthrough", "api/openai/reasoning", "api/openai/usage", "api/responses/door",
-    "backends/openai", "gateway/*", "observe/access", "observe/exposition", "observe/metrics",
+    "backends/openai", "cache/answers", "cache/key", "cache/memory", "cache/policy", "gateway/*",
+    "observe/access", "observe/exposition", "observe/metrics",
     "observe/observer", "observe/render", "observe/recorder", "observe/sink", "observe/timeline",
     "policy/account", "policy/accounts", "policy/anonymous", "policy/authenticator", "policy/budgets",
     "policy/gcra", "policy/grants", "policy/keyhash", "policy/keyless", "policy/keys", "policy/limits",

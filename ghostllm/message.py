@@ -63,6 +63,17 @@ class Usage:
     estimated: bool = False
     partial: bool = False
 
+    def copy(self) -> Usage:
+        return Usage(
+            self.prompt,
+            self.completion,
+            self.cached,
+            self.cache_write,
+            self.reasoning,
+            self.estimated,
+            self.partial,
+        )
+
     @property
     def known(self) -> bool:
         return self.prompt is not None or self.completion is not None

@@ -11,7 +11,7 @@ from typing import Any
 
 from ghostllm import jsonx
 from ghostllm.api.openai import events
-from ghostllm.api.openai.answer_writer import DONE
+from ghostllm.api.openai.events import LAST_EVENT
 from ghostllm.errors import UpstreamProtocolError
 from ghostllm.message import Body
 
@@ -106,8 +106,8 @@ class Interleave:
         self.over = True
         usage = _total(self._usages) if self._usage else None
         if usage is None:
-            return DONE
-        return b"data: " + jsonx.dumps({**self._frame, "choices": [], "usage": usage}) + b"\n\n" + DONE
+            return LAST_EVENT
+        return b"data: " + jsonx.dumps({**self._frame, "choices": [], "usage": usage}) + b"\n\n" + LAST_EVENT
 
 
 def _answer(body: bytes) -> dict[str, Any]:

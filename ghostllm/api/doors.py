@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ghostllm.api.anthropic import door as anthropic
+from ghostllm.api.dialect import Dialect
 from ghostllm.api.ollama import door as ollama
 from ghostllm.api.openai import door as openai
-from ghostllm.api.parameters import with_parameters
 from ghostllm.api.responses import door as responses
-from ghostllm.api.translation import Dialect, Neutral
 from ghostllm.message import Call
 from ghostllm.ports import Door
+
+if TYPE_CHECKING:
+    from ghostllm.api.translation import Neutral
 
 
 class FrontDoor(Door, Dialect, Protocol):
@@ -29,7 +31,11 @@ def neutral(call: Call, extra: Mapping[str, Any]) -> Neutral:
     if call.door == "openai":
         return openai.neutral(replace(call, fields={**call.fields, **extra}) if extra else call)
     asked = DOORS[call.door].neutral(call)
-    return with_parameters(asked, call.parameters) if call.parameters else asked
+    if not call.parameters:
+        return asked
+    from ghostllm.api.parameters import with_parameters  # here: see openai.door
+
+    return with_parameters(asked, call.parameters)
 
 
 DOORS: Mapping[str, FrontDoor] = {

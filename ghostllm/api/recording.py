@@ -18,7 +18,7 @@ from ghostllm import jsonx
 from ghostllm.api import recorded
 from ghostllm.api.anthropic import recorded as anthropic
 from ghostllm.api.ollama import recorded as ollama
-from ghostllm.api.ollama.answer_writer import stamp
+from ghostllm.api.ollama.times import stamp
 from ghostllm.api.openai import recorded as openai
 from ghostllm.api.responses import recorded as responses
 from ghostllm.api.translation import Mint
@@ -37,7 +37,8 @@ VERSION = 1  # of `dump`
 _MARKS = re.compile(b'("%b"|"%b")' % (recorded.IDENTITY.encode(), recorded.CREATED.encode()))
 _LENGTH = struct.Struct(">I")
 
-UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, GhostError)
+UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, GhostError,
+              struct.error)  # fmt: skip
 """What reading an answer can raise whose members are not what they are called: it has been passed on as it
 came, and was somebody else's to check.
 """
@@ -139,7 +140,7 @@ def load(data: bytes) -> Recording | None:
         kind = str(head["door"]), str(head["operation"])
         form = bool(head["stream"]), bool(head["told"])
         return Recording(kind, form, Usage(**head["usage"]), pieces[:-1])
-    except (*UNREADABLE, struct.error):
+    except UNREADABLE:
         return None
 
 

@@ -5,36 +5,20 @@ Any reader goes with any writer; a stream goes event by event, a whole answer as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from ghostllm.api.canonical import Answer, Continuation, Conversation, Embeddings, Event, Fold
+from ghostllm.api.dialect import Dialect as Dialect
+from ghostllm.api.dialect import Mint as Mint
 from ghostllm.api.told import Said, Told, told_by
 from ghostllm.errors import GhostError
 from ghostllm.message import Call, Usage
 
 Neutral = Conversation | Continuation | Embeddings
 
-Mint = Callable[[str], str]
-"""Makes a new id that begins with its argument."""
-
 KEPT = 256
 """Events that are kept as they are, before they are put together."""
-
-
-class Dialect(Protocol):
-    """What a front door offers, so that a backend of any other dialect can serve its calls."""
-
-    def neutral(self, call: Call) -> Neutral:
-        """The call in the neutral form. Raises RequestError, UnsupportedParameter, UnsupportedValue naming
-        the member.
-        """
-
-    def writer(self, call: Call, created: int, mint: Mint) -> Writer:
-        """Writes the answer to one chat or completions call. created: seconds since 1970."""
-
-    def write_embeddings(self, call: Call, vectors: Sequence[Sequence[float]], usage: Usage) -> bytes:
-        """The whole answer to an embeddings call."""
 
 
 class Reader(Protocol):

@@ -73,10 +73,10 @@ def serve(config: Config, inputs: Inputs, source: Source) -> int:
     """Runs until SIGTERM or SIGINT; the process's exit status. inputs, source: what the configuration was
     made of, and is made of again when it is reloaded.
     """
-    # What has been loaded stays: the collector need not look at it again and again. A request leaves no rings
-    # behind, so it may also look less often than after every 700 objects.
-    gc.collect()
+    # What has been loaded stays: the collector need not look at it again and again, not even once. A request
+    # leaves no rings behind, so it may also look less often than after every 700 objects.
     gc.freeze()
+    gc.enable()
     gc.set_threshold(GC_THRESHOLD)
     return loop.run(App(config, inputs, source).run())
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from ghostllm.backends.detect import PORTS, Found, find_local, identify
-from ghostllm.backends.ollama import OllamaBackend
 from ghostllm.backends.openai import OpenAIBackend
 from ghostllm.backends.profiles import LLAMACPP, OPENAI, OWN, PROFILES
 from ghostllm.config.schema import BackendConfig
@@ -17,7 +16,7 @@ from ghostllm.message import Pairs
 from ghostllm.ports import Translator
 
 __all__ = [
-    "PORTS", "Found", "OllamaBackend", "OpenAIBackend", "base_url", "find_local", "identify", "translator",
+    "PORTS", "Found", "OpenAIBackend", "base_url", "find_local", "identify", "translator",
 ]  # fmt: skip
 
 
@@ -30,9 +29,11 @@ def translator(config: BackendConfig, event_limit: int) -> Translator:
         (name.lower().encode("ascii"), value.encode()) for name, value in config.headers.items()
     )
     if config.kind == "ollama":
+        from ghostllm.backends.ollama import OllamaBackend  # here: who has none pays nothing for it
+
         return OllamaBackend(config.name, api_key=key, headers=headers, event_limit=event_limit)
     if config.kind == "anthropic":
-        from ghostllm.backends.anthropic import AnthropicBackend  # here: who has none pays nothing for it
+        from ghostllm.backends.anthropic import AnthropicBackend  # likewise
 
         return AnthropicBackend(config.name, api_key=key, headers=headers, event_limit=event_limit)
     profile = LLAMACPP if config.kind == "gguf" else PROFILES.get(config.kind, OPENAI)

@@ -11,26 +11,17 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ghostllm import jsonx
-from ghostllm.api import rescue
-from ghostllm.api.anthropic.request_writer import write_request as write_messages
-from ghostllm.api.canonical import Conversation, Embeddings
 from ghostllm.api.doors import DOORS, neutral
 from ghostllm.api.ids import mint
-from ghostllm.api.openai import request_writer
-from ghostllm.api.openai.answer_reader import ChatReader, CompletionReader
 from ghostllm.api.openai.failures import CONTEXT_CODE, answered, read_words
-from ghostllm.api.openai.kept import KeptPassThrough
 from ghostllm.api.openai.passthrough import PassThrough, choices_of
 from ghostllm.api.raw import RawAnswer
 from ghostllm.api.splice import edit
-from ghostllm.api.translation import Neutral, translation
 from ghostllm.backends import observation
-from ghostllm.backends.profiles import ANY, Fields, Profile
-from ghostllm.backends.vectors import VectorsAnswer
+from ghostllm.backends.profiles import ALL_PATHS, ANY, Fields, Profile
 from ghostllm.errors import (
     ContextLengthExceeded,
     GhostError,
@@ -40,6 +31,10 @@ from ghostllm.errors import (
 )
 from ghostllm.message import Buffers, Call, Pairs, Passage, UpstreamRequest
 from ghostllm.ports import Answer, Looks, ModelInfo
+
+if TYPE_CHECKING:  # and where they are needed: see api.openai.door
+    from ghostllm.api.openai.answer_reader import ChatReader, CompletionReader
+    from ghostllm.api.translation import Neutral
 
 RETRY_AFTER_LIMIT = 86_400.0  # seconds; a server that asks for more asks for "never"
 SECRET_LENGTH = 8  # shorter header values are words, not secrets
@@ -82,6 +77,7 @@ class OpenAIBackend:
         self._whole_headers: Pairs = (json, (b"accept", b"application/json"), identity, *common)
         self._stream_headers: Pairs = (json, (b"accept", b"text/event-stream"), identity, *common)
         self._get_headers: Pairs = self._whole_headers[1:]
+        self._verbatim = _verbatim(profile)
         self._look_headers: Pairs = (*observation.HEADERS, *common)
         values = [api_key or "", *(value.decode("latin-1") for _, value in headers), *_ORIGIN.findall(url)]
         secrets = sorted({value for value in values if len(value) >= SECRET_LENGTH}, key=len, reverse=True)
@@ -94,13 +90,16 @@ class OpenAIBackend:
         """See ports.Translator. A call of the same dialect takes one pass over the body, and none if nothing
         in it has to change.
         """
+        path = self._verbatim.get(call.operation)
+        if path and not call.stream and model == call.model and call.door == "openai" and not extra:
+            return UpstreamRequest("POST", path, self._whole_headers, [call.body]), self._passing(call, 1)
         if isinstance(call, Passage):
             return self._passed(call, model), RawAnswer()
         if call.operation == "count_tokens":
             return self._counted(call, model), RawAnswer()
         if call.door != "openai" or self._is_forced(call, extra):
             return self._translated(call, model, extra)
-        path = self._path(call.operation)
+        path = path or self._path(call.operation)
         changes = dict(extra)
         drop: set[str] = set()
         if model != call.model:
@@ -118,6 +117,8 @@ class OpenAIBackend:
 
     def _passing(self, call: Call, choices: int) -> PassThrough:
         if call.rescue and call.stream and choices == 1:
+            from ghostllm.api.openai.kept import KeptPassThrough
+
             return KeptPassThrough(
                 call,
                 backend=self._label,
@@ -138,6 +139,9 @@ class OpenAIBackend:
         self, call: Call, model: str, extra: Mapping[str, Any], broken: Answer
     ) -> tuple[UpstreamRequest, Answer]:
         """See ports.Translator. Raises CannotContinue."""
+        from ghostllm.api import rescue
+        from ghostllm.api.openai import request_writer
+
         members = self.profile.traits.continues
         server = rescue.Server(
             label=self._label,
@@ -155,6 +159,9 @@ class OpenAIBackend:
         if call.door == "anthropic":
             body = edit(call.body, call.fields, {"model": model}, set())
         else:
+            from ghostllm.api.anthropic.request_writer import write_request as write_messages
+            from ghostllm.api.canonical import Conversation
+
             asked = neutral(call, {})
             assert isinstance(asked, Conversation)
             body = [jsonx.dumps(write_messages(asked, model, 1))]
@@ -180,6 +187,11 @@ class OpenAIBackend:
         """By way of the neutral form. Raises RequestError, UnsupportedParameter, UnsupportedValue with the
         member at fault.
         """
+        from ghostllm.api.canonical import Conversation, Embeddings
+        from ghostllm.api.openai import request_writer
+        from ghostllm.api.translation import translation
+        from ghostllm.backends.vectors import VectorsAnswer
+
         dialect = DOORS[call.door]
         asked = neutral(call, extra)
         if isinstance(asked, Embeddings):
@@ -198,6 +210,10 @@ class OpenAIBackend:
         return request, translation(call, self._reader(asked), writer)
 
     def _reader(self, asked: Neutral) -> ChatReader | CompletionReader:
+        from ghostllm.api.canonical import Conversation
+        from ghostllm.api.openai import request_writer
+        from ghostllm.api.openai.answer_reader import ChatReader, CompletionReader
+
         if not isinstance(asked, Conversation):
             return CompletionReader(backend=self._label, limit=self._event_limit, blot=self._blotted)
         return ChatReader(
@@ -274,6 +290,14 @@ class OpenAIBackend:
         return self._secret.sub("***", message) if self._secret is not None else message
 
 
+def _verbatim(profile: Profile) -> dict[str, str]:
+    """The paths of the operations whose bodies the server takes as OpenAI has them."""
+    paths = {name: path for name, path in profile.paths.items() if name in ALL_PATHS}
+    if profile.traits.forced_by_format:
+        paths.pop("chat", None)
+    return {name: path for name, path in paths.items() if name not in profile.fields}
+
+
 def retry_after(headers: Mapping[bytes, bytes], now: float) -> float | None:
     """Seconds until the server wants to be asked again: `retry-after-ms`, or `retry-after` in seconds or as a
     date (RFC 9110, 10.2.3), taken against the answer's own Date where it has one. now: seconds since 1970.
@@ -298,6 +322,8 @@ def _number(value: bytes | None) -> float | None:
 
 
 def _date(value: bytes | None) -> float | None:
+    from email.utils import parsedate_to_datetime  # here: few servers send one, and none at the start
+
     try:
         return parsedate_to_datetime((value or b"").decode("latin-1")).timestamp()
     except (ValueError, OverflowError):

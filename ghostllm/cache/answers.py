@@ -20,7 +20,10 @@ from ghostllm.cache.key import Scope, key_of, tenant_digest
 from ghostllm.cache.memory import Found, MemoryCache
 from ghostllm.cache.refusals import NotCached
 from ghostllm.config.remember import Cache, ModelCache
-from ghostllm.message import Call, Exchange, Identity
+from ghostllm.message import Call, Exchange, Identity, Parameters
+
+MOST_SCOPES = 1024
+"""Tenants with models that are remembered: of those with a wildcard, clients choose the names."""
 
 _STAMP = struct.Struct(">d")
 
@@ -61,6 +64,7 @@ class Answers:
         self.memory: MemoryCache = MemoryCache(config.bytes)
         self._store = store
         self._wall = wall
+        self._scopes: dict[tuple[str, str], Scope] = {}
         self._remote_hits = self._unreadable = self._missed = self._bypassed = self._refused = (
             self._flushes
         ) = 0
@@ -75,8 +79,17 @@ class Answers:
         call = exchange.call
         if call is None or call.operation not in policy.OPERATIONS:
             return None
-        scope = Scope(self.tenant(exchange.identity), model, kinds, call.parameters)
+        scope = self._scope(self.tenant(exchange.identity), model, kinds, call.parameters)
         return self.question(call, scope, exchange.request.headers, cache)
+
+    def _scope(self, tenant: str, model: str, kinds: tuple[str, ...], parameters: Parameters | None) -> Scope:
+        """One for all requests that have it, as it remembers the digests that they begin with."""
+        known = self._scopes.get((tenant, model))
+        if known is None or known.kinds != kinds or known.parameters is not parameters:
+            if len(self._scopes) >= MOST_SCOPES:
+                self._scopes.clear()
+            known = self._scopes[tenant, model] = Scope(tenant, model, kinds, parameters)
+        return known
 
     def tenant(self, identity: Identity) -> str:
         """Whose answers this one gets."""

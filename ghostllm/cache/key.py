@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from json import loads
+from typing import Protocol
 
 from ghostllm import jsonx
 from ghostllm.message import Call, Parameters
@@ -46,7 +47,17 @@ LEFT_OUT: Mapping[str, frozenset[str]] = {
 Whatever else a body has counts, known or not. Doors that do not know a member pass it on, so it counts there.
 """
 
+_HEADERS = frozenset(HEADERS)
+
 DIGEST, SHORT = 32, 8  # bytes, of everything and of the tenant alone
+
+
+class Digest(Protocol):
+    """One of hashlib's."""
+
+    def update(self, data: bytes, /) -> None: ...
+    def copy(self) -> Digest: ...
+    def hexdigest(self) -> str: ...
 
 
 @dataclass(slots=True, frozen=True)
@@ -60,29 +71,50 @@ class Scope:
     model: str
     kinds: tuple[str, ...] = ()
     parameters: Parameters | None = field(default=None, hash=False)
+    begun: dict[tuple[str, str, str], Digest] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Digests over all but the body, of requests without HEADERS: by door, operation and form."""
 
 
 def key_of(call: Call, scope: Scope, headers: Mapping[bytes, bytes]) -> str | None:
     """None for a body that cannot be told from another: with one member twice, or nested too deeply."""
     left_out = LEFT_OUT[call.door]
     fields = call.fields
-    kept = {name: value for name, value in fields.items() if name not in left_out}
+    quotes = 0
     try:
-        body = jsonx.canonical(kept)
-        rest = jsonx.canonical({name: fields[name] for name in left_out if name in fields})
-        if _has_duplicates(call, body.count(b'"') + rest.count(b'"')):
+        if left_out.isdisjoint(fields):
+            body = jsonx.canonical(fields)
+        else:
+            body = jsonx.canonical({name: value for name, value in fields.items() if name not in left_out})
+            rest = jsonx.canonical({name: fields[name] for name in left_out if name in fields})
+            quotes = rest.count(b'"')
+        if _has_duplicates(call, body.count(b'"') + quotes):
             return None
-        parameters = scope.parameters
-        given = [dict(parameters.defaults), dict(parameters.forced)] if parameters else None
-        passed = [headers[name].hex() if name in headers else None for name in HEADERS]
-        where = [call.door, call.operation, call.form]
-        outside = jsonx.canonical([scope.tenant, *where, scope.model, scope.kinds, given, passed])
+        digest = _begun(call, scope, headers)
     except (TypeError, ValueError, RecursionError):  # what is nested too deeply is read, but not written
         return None
-    digest = blake2b(outside, digest_size=DIGEST)
-    digest.update(b"\n")  # no JSON of one line has one: where the first part ends is beyond doubt
     digest.update(body)
     return f"{scope.model} {tenant_digest(scope.tenant)} {digest.hexdigest()}"
+
+
+def _begun(call: Call, scope: Scope, headers: Mapping[bytes, bytes]) -> Digest:
+    """A digest over all but the body. Raises as jsonx.canonical does."""
+    where = call.door, call.operation, call.form
+    usual = _HEADERS.isdisjoint(headers)
+    if usual:
+        known = scope.begun.get(where)
+        if known is not None:
+            return known.copy()
+    parameters = scope.parameters
+    given = [dict(parameters.defaults), dict(parameters.forced)] if parameters else None
+    passed = [headers[name].hex() if name in headers else None for name in HEADERS]
+    outside = jsonx.canonical([scope.tenant, *where, scope.model, scope.kinds, given, passed])
+    digest: Digest = blake2b(outside, digest_size=DIGEST)
+    digest.update(b"\n")  # no JSON of one line has one: where the first part ends is beyond doubt
+    if usual:
+        scope.begun[where] = digest.copy()
+    return digest
 
 
 @lru_cache(maxsize=4096)

@@ -88,11 +88,17 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+_TELLING = frozenset(("store", "audio", "modalities", "web_search_options", "mcp_servers", "tools"))
+"""Without these members a request of OpenAI's dialect has no effects; most have none of them."""
+
+
 def _has_effects(call: Call) -> bool:
     """Whether something happens besides the answer, or it depends on more than the request: then giving the
     answer again is not the same as asking again.
     """
     fields = call.fields
+    if call.door == "openai" and _TELLING.isdisjoint(fields):
+        return False
     if call.door == "ollama":
         content = "input" if call.form == "embed" else "messages" if call.form == "chat" else "prompt"
         return not fields.get(content) or _is_no_time(fields.get("keep_alive"))  # loads or unloads the model

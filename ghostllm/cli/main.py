@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -59,6 +60,14 @@ def _hold_standard_descriptors() -> None:
 
 
 def _serve(args: argparse.Namespace) -> int:
+    gc.disable()  # nearly all that a start makes stays, and looking through it takes a quarter of the start
+    try:
+        return _run(args)
+    finally:
+        gc.enable()
+
+
+def _run(args: argparse.Namespace) -> int:
     inputs = inputs_of(args)
     source = inputs.read()
     config = inputs.build(source)
@@ -119,7 +128,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ghostllm {__version__}")
     parser.set_defaults(command=None)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    # With `prog`, argparse need not lay out a usage line for it, and load what it lays lines out with.
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog="ghostllm")
     for name, command, says in (
         ("serve", _serve, "run the gateway; without any configuration, find the LLM servers on this machine"),
         ("check", _check, "check the configuration and say what would be served"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Annotated, Any, get_args, get_origin
 
 from ghostllm.config.constraints import SecretText
@@ -87,13 +88,18 @@ def secrets_of(section: Any) -> Iterator[str]:
         for item in section.values():
             yield from secrets_of(item)
     elif is_dataclass(section) and not isinstance(section, type):
-        annotated = fields_of(type(section))
         for field in fields(section):
             value = getattr(section, field.name)
-            if _holds_secret_text(annotated[field.name].type):
+            if isinstance(value, Mapping) and value and field.name in _secret_tables(type(section)):
                 yield from (text for name, text in value.items() if name.lower() not in PUBLIC_FIELDS)
             else:
                 yield from secrets_of(value)
+
+
+@cache
+def _secret_tables(section: type) -> frozenset[str]:
+    """The fields of a section that are tables of secret text."""
+    return frozenset(name for name, field in fields_of(section).items() if _holds_secret_text(field.type))
 
 
 def _holds_secret_text(kind: Any) -> bool:

@@ -109,10 +109,17 @@ def suggestion(word: str, known: Iterable[str], prefix: str = "") -> str:
 def environment_tree(environ: Mapping[str, str]) -> Table:
     """What GHOSTLLM_… variables set. An empty variable counts as not set."""
     tree = Table("environment")
+    if not _ours(environ):
+        return tree
     for name, path in env_names().items():
         if value := environ.get(name):
             place_at(tree, path, Raw(value), name)
     return tree
+
+
+def _ours(environ: Mapping[str, str]) -> bool:
+    """Whether any could be meant for us: going through all keys of the schema takes a while at the start."""
+    return any(name.startswith(_PREFIX) for name in environ)
 
 
 def unknown_variables(environ: Mapping[str, str], referred: Set[str]) -> list[str]:
@@ -120,6 +127,8 @@ def unknown_variables(environ: Mapping[str, str], referred: Set[str]) -> list[st
 
     referred: those that settings name as env:NAME; they belong to the operator, whatever they are called.
     """
+    if not _ours(environ):
+        return []
     known = LEFT_ALONE | env_names().keys()
     ends = [name.removeprefix(_PREFIX) for name in known]
     return [

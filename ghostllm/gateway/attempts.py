@@ -21,6 +21,7 @@ from ghostllm.ports import Answer, Work
 from ghostllm.routing.catalog import Model, Target
 from ghostllm.routing.failover import Failover
 from ghostllm.routing.plan import RoutePlan
+from ghostllm.routing.upstream import Upstream
 from ghostllm.wire.h1 import field_block, strip_hop_by_hop
 
 HOLD, WHOLE = Mode.HOLD, Mode.WHOLE
@@ -70,11 +71,13 @@ class Attempts(Delivery):
         """None: the attempt is under way, or waits for its turn."""
         self._waiting = None
         self._target = target
-        if target.backend not in self._snapshot.upstreams:
+        upstream = self._snapshot.upstreams.get(target.backend)
+        if upstream is None:
             return UpstreamConnectError(f"backend {target.backend!r} is no longer there")
         router = self._generator.router
-        if router.state(target.backend).gate is None:
-            return self._send_to(target, 0)
+        state = router.states.get(target.backend) or router.state(target.backend)
+        if state.gate is None:
+            return self._send_to(target, upstream, 0)
         route = self._route
         full = (route.waiting if self._failover is None and not route.usable else ()) or [target]
         places = [(gate, one) for one in full if (gate := router.state(one.backend).gate) is not None]
@@ -82,7 +85,7 @@ class Attempts(Delivery):
             begun = self._queue(places, self._turn_has_come)
         except GhostError as error:
             return error
-        return None if begun is None else self._send_to(begun[0][1], begun[1])
+        return None if begun is None else self._send_in_turn(begun[0][1], begun[1])
 
     def _turn_has_come(self, place: Place, number: int) -> None:
         """A backend has a slot."""
@@ -93,7 +96,7 @@ class Attempts(Delivery):
         if not self._generator.router.stands(gate, target, now):
             other = self._elsewhere(place, now)
         if other is None:
-            other = self._send_to(target, number)
+            other = self._send_in_turn(target, number)
         else:
             gate.release(number, now)
         if isinstance(other, Target):
@@ -127,17 +130,22 @@ class Attempts(Delivery):
             return None
         return route.first
 
-    def _send_to(self, target: Target, number: int) -> GhostError | None:
+    def _send_in_turn(self, target: Target, number: int) -> GhostError | None:
+        """Begins an attempt on one of those whose queues were waited in."""
+        self._target = target
+        return self._send_to(target, self._snapshot.upstreams[target.backend], number)
+
+    def _send_to(self, target: Target, upstream: Upstream, number: int) -> GhostError | None:
         """Begins an attempt. number: of its slot in the backend's queue, 0 where there is none."""
         exchange, route, failover = self._exchange, self._route, self._failover
-        router, upstream = self._generator.router, self._snapshot.upstreams[target.backend]
+        router = self._generator.router
         now = time.monotonic()
-        self._target = target
         attempt = self._attempt = Attempt(target.backend, target.model, now, route.why(target))
         retry = failover is not None
-        if exchange.attempts:
+        attempts = exchange.attempts
+        if attempts:
             attempt.purpose = self._purpose(target)
-        exchange.attempts.append(attempt)
+        attempts.append(attempt)
         if failover is not None:
             failover.trying(target)
         try:

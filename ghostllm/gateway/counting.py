@@ -8,9 +8,7 @@ import time
 from typing import Protocol
 
 from ghostllm import jsonx
-from ghostllm.api.canonical import Conversation
 from ghostllm.api.doors import FrontDoor
-from ghostllm.api.estimate import estimate_tokens
 from ghostllm.errors import (
     GhostError,
     UnsupportedParameter,
@@ -76,6 +74,9 @@ class Counting(Generation):
         if not _cannot_count(error):
             super()._give_up(error)
             return
+        from ghostllm.api.canonical import Conversation  # here: see api.openai.door
+        from ghostllm.api.estimate_prompt import estimate_tokens
+
         asked = self.door.neutral(self._call)
         assert isinstance(asked, Conversation)
         self._exchange.outcome = "ok"

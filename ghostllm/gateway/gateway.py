@@ -151,21 +151,22 @@ class Gateway:
 
     def _admit(self, routes: Routes, exchange: Exchange) -> Handler:
         request = exchange.request
+        method = request.method
         route = routes.find(request.path)
         if route is None:
             exchange.door = door_of(request)
-            raise missing(request.method, request.path)
+            raise missing(method, request.path)
         exchange.route = route.name
-        exchange.door = route.door or door_of(request)
-        if exchange.door == "anthropic":  # the name that its SDKs look for
+        door = exchange.door = route.door or door_of(request)
+        if door == "anthropic":  # the name that its SDKs look for
             exchange.fields += b"request-id: %b\r\n" % exchange.request_id.encode()
-        if request.method == "OPTIONS":
+        if method == "OPTIONS":
             return self._options(route)
-        handler = route.handlers.get(request.method) or routes.handler(route, request.method)
+        handler = route.handlers.get(method) or routes.handler(route, method)
         if not route.open:
             if self.draining:
                 raise Overloaded("this gateway is shutting down", retry_after=1)
-            group = exchange.group = route.groups[request.method]
+            group = exchange.group = route.groups[method]
             identity = self._snapshot.authenticator.identify(request.headers, request.peer)
             if not isinstance(identity, Identity):
                 return _awaiting(identity, handler)

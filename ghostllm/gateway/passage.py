@@ -112,6 +112,9 @@ class PassageGeneration(Generation):
             model = replace(model, targets=tuple(targets))
         super()._plan(model)
 
+    def whole(self, head: ResponseHead, body: bytes) -> bool:
+        return False
+
     def head(self, head: ResponseHead) -> None:
         self._attempt.status = head.status
         self._head = head

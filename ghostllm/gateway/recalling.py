@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import abc
 import time
-from dataclasses import replace
 
 from ghostllm.errors import Overloaded, QueueFull
 from ghostllm.gateway.attempts import Attempts
@@ -74,7 +73,7 @@ class Recalling(Attempts):
                 exchange.cache = "miss"
             else:
                 exchange.age = found.age
-                exchange.usage = replace(found.value.usage)
+                exchange.usage = found.value.usage.copy()
                 self._give(out)
                 return True
         self._responder = recorded(answers, question, exchange, self._responder)

@@ -6,7 +6,6 @@ import time
 from dataclasses import replace
 
 from ghostllm.api.ids import mint
-from ghostllm.api.told import Telling
 from ghostllm.message import Usage
 from ghostllm.ports import Answer
 
@@ -16,7 +15,10 @@ def spent(answer: Answer) -> Usage:
     which are about as many as there were tokens, and marked as an estimate.
     """
     usage = replace(answer.usage, partial=True)
-    if usage.completion is None and isinstance(answer, Telling):
-        usage.completion = answer.told(int(time.time()), mint).said.deltas
-        usage.estimated = True
+    if usage.completion is None:
+        from ghostllm.api.told import Telling  # here: see api.openai.door
+
+        if isinstance(answer, Telling):
+            usage.completion = answer.told(int(time.time()), mint).said.deltas
+            usage.estimated = True
     return usage

@@ -2,6 +2,7 @@
 
     call = client.start(request, fields, sink, limits)             returns at once, and before any of these:
     sink.head(head); sink.data(bytes)…; sink.end()                 or sink.fail(error), once, at any time
+    sink.whole(head, body)                                         instead, of an answer that came in one go
     call.cancel()                                                  silence from now on; the connection is
     closed
 
@@ -25,15 +26,19 @@ from ghostllm.net.outbox import Outbox
 from ghostllm.net.pool import Pool, PoolStats
 from ghostllm.net.upstream import UpstreamConnection
 from ghostllm.wire.h1 import ResponseHead, request_head
+from ghostllm.wire.h1_repeated import ResponseHeads
 
 SWEEP_SECONDS = 0.1
 HEAD_CACHE = 64  # distinct (method, path, headers) an origin is asked with: a handful in practice
 
 
 class Sink(Protocol):
-    """Receives one answer. May raise GhostError from head, data and end: the call is then closed and
+    """Receives one answer. May raise GhostError from head, data, end and whole: the call is then closed and
     `fail`ed.
     """
+
+    def whole(self, head: ResponseHead, body: bytes) -> bool:
+        """All of it is here. False: it is not taken this way, and head, data and end follow."""
 
     def head(self, head: ResponseHead) -> None: ...
     def data(self, data: bytes) -> None: ...
@@ -152,10 +157,11 @@ class Client:
         self._idle_limit = idle_limit
         self._loop = asyncio.get_running_loop()
         self.outbox = Outbox(self._loop)
+        self.heads = ResponseHeads()
         self._pool: Pool[UpstreamConnection, UpstreamCall] = Pool(max_connections)
         self._calls: set[UpstreamCall] = set()
         self._sweeper: asyncio.TimerHandle | None = None
-        self._heads: dict[int, tuple[Pairs, tuple[str, str], bytes]] = {}
+        self._heads: dict[int, tuple[Pairs, str, str, bytes]] = {}
         self._closed = False
         self.now = self._loop.time
 
@@ -199,19 +205,18 @@ class Client:
     def _request_head(self, request: UpstreamRequest, fields: bytes) -> bytes:
         # Looked up by identity, as a translator has the same few headers for all its requests. The entry
         # holds them, so that nothing else can come to have their id.
-        headers = request.headers
+        headers, method, path = request.headers, request.method, request.path
         known = self._heads.get(id(headers))
-        start = request.method, request.path
-        if known is not None and known[0] is headers and known[1] == start:
-            head = known[2]
+        if known is not None and known[0] is headers and known[1] == method and known[2] == path:
+            head = known[3]
         else:
             host = (b"host", self.origin.authority.encode())
-            head = request_head(request.method, self.origin.base + request.path, (host, *headers))[:-2]
+            head = request_head(method, self.origin.base + path, (host, *headers))[:-2]
             if len(self._heads) >= HEAD_CACHE:
                 self._heads.clear()
-            self._heads[id(headers)] = headers, start, head
+            self._heads[id(headers)] = headers, method, path, head
         length = sum(map(len, request.body))
-        if length or request.method in ("POST", "PUT", "PATCH"):
+        if length or method in ("POST", "PUT", "PATCH"):
             return b"%b%bcontent-length: %d\r\n\r\n" % (head, fields, length)
         return b"%b%b\r\n" % (head, fields)
 
@@ -252,8 +257,10 @@ class Client:
         if call.paused:
             call.paused = False
             connection.resume()
-        self._place_free(connection if reusable and not self._closed else None)
-        if not reusable or self._closed:
+        if reusable and not self._closed:
+            self._place_free(connection)
+        else:
+            self._place_free(None)
             connection.close()
 
     def broken(self, call: UpstreamCall, error: GhostError, *, stale: bool) -> None:

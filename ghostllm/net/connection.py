@@ -34,6 +34,7 @@ from ghostllm.net.responder import H1Responder
 from ghostllm.ports import Flow, Handler, Work
 from ghostllm.wire import h1
 from ghostllm.wire.body import ChunkedReader
+from ghostllm.wire.h1_repeated import RequestHeads
 from ghostllm.wire.proxy_protocol import read_preface
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ FIRST_ALLOCATION = (
     1 << 20
 )  # a claimed Content-Length is not trusted with more memory than this before bytes arrive
 DRAIN_LIMIT = 64 * 1024  # a refused request's body up to this size is read, to keep the connection
+FORGET_SECONDS = 5.0  # idle: what its heads were like is no longer worth its memory
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 1 << 20
 AT_ONCE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # struct linger: on, no time
@@ -63,9 +65,9 @@ class Connection(asyncio.BufferedProtocol):
     """exchange: the one under way. keep: whether the connection outlives it."""
 
     __slots__ = (
-        "_blocked", "_body", "_chunks", "_filled", "_guest", "_handler", "_out", "_pace", "_paused_reading",
-        "_pending", "_since", "_source", "_state", "_transport", "_work", "exchange", "keep", "loop", "peer",
-        "server",
+        "_blocked", "_body", "_chunks", "_filled", "_guest", "_handler", "_heads", "_out", "_pace",
+        "_paused_reading", "_pending", "_since", "_source", "_state", "_transport", "_work", "exchange",
+        "keep", "loop", "peer", "server",
     )  # fmt: skip
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
@@ -76,6 +78,7 @@ class Connection(asyncio.BufferedProtocol):
         self.peer = ""
         self._transport: asyncio.Transport | None = None
         self._state = State.HEAD
+        self._heads = RequestHeads()
         self._pending = bytearray()  # an unfinished head, or bytes that came while BUSY
         self._body: bytearray | None = None  # of a declared length, filled in place: `_filled` bytes so far
         self._filled = 0
@@ -208,7 +211,7 @@ class Connection(asyncio.BufferedProtocol):
             resume = max(0, len(self._pending) - 3)
             self._pending += data
             text = self._pending
-        if text[:2] == b"\r\n":  # RFC 9112 2.2: an empty line before a request is skipped
+        if text.startswith(b"\r\n"):  # RFC 9112 2.2: an empty line before a request is skipped
             text = text[2:]
             resume = 0
         end = h1.find_head_end(text, resume)
@@ -218,7 +221,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._pending:
             self._pending = bytearray()
         try:
-            request = h1.read_request(bytes(text[:end]), self.server.head_limits)
+            request = self._heads.read(bytes(text[:end]), self.server.head_limits)
         except GhostError as error:
             self._malformed(error)
         else:
@@ -237,19 +240,19 @@ class Connection(asyncio.BufferedProtocol):
             self._malformed(error)
 
     def _open(self, request: Request, rest: bytes) -> None:
-        guest = self._guest
+        guest, server = self._guest, self.server
         request.peer = self.peer if guest is None else guest.client(request.headers)
-        self.keep = h1.keep_alive(request) and not self.server.draining
-        exchange, handler = self.server.application.open(request, time.monotonic())
+        self.keep = h1.keep_alive(request) and not server.draining
+        exchange, handler = server.application.open(request, time.monotonic())
         if guest is not None and exchange.error is None:
             exchange.error = guest.begin(request.peer)
             if exchange.error is not None:
                 handler = None
         self.exchange, self._handler = exchange, handler
         length = request.content_length or 0
-        if length > self.server.body_limit and self.exchange.error is None:
-            self._refuse(BodyTooLarge(f"the request body exceeds {self.server.body_limit} bytes"))
-        elif self._handler is None and (length > DRAIN_LIMIT or h1.expects_continue(request)):
+        if length > server.body_limit and exchange.error is None:
+            self._refuse(BodyTooLarge(f"the request body exceeds {server.body_limit} bytes"))
+        elif handler is None and (length > DRAIN_LIMIT or h1.expects_continue(request)):
             self._answer_error(close=True)
         elif len(rest) == length and not request.chunked:
             request.body = rest
@@ -449,6 +452,8 @@ class Connection(asyncio.BufferedProtocol):
         state, limits = self._state, self.server.timeouts
         if state is State.HEAD or state is State.PREFACE:
             waited = now - self._since
+            if waited > FORGET_SECONDS:
+                self._heads.forget()
             if self._pending:
                 if limits.header and waited > limits.header:
                     self._malformed(

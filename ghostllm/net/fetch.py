@@ -30,6 +30,9 @@ class _Whole:
     size: int = 0
     response: ResponseHead | None = None
 
+    def whole(self, head: ResponseHead, body: bytes) -> bool:
+        return False
+
     def head(self, head: ResponseHead) -> None:
         self.response = head
 

@@ -218,13 +218,22 @@ def beside(leaving: Sequence[socket.socket]) -> Iterator[bool]:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
 
 
+def _is_ipv4(host: str) -> bool:
+    """Whether it needs no resolver, with which Python's tables of international names would be loaded."""
+    try:
+        socket.inet_pton(socket.AF_INET, host)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _listening_socket(host: str, port: int, *, shared: bool) -> socket.socket:
     """One bound socket; an empty host is every interface, IPv4 and IPv6 in one socket where the machine has
     both.
     """
     dual = not host and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual or ":" in host else socket.AF_INET
-    if host and family == socket.AF_INET:
+    if host and family == socket.AF_INET and not _is_ipv4(host):
         host = str(socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:

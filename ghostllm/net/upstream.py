@@ -11,7 +11,7 @@ from ghostllm.errors import GhostError, UpstreamCut, UpstreamError, UpstreamProt
 from ghostllm.message import Buffers
 from ghostllm.net.buffers import shared
 from ghostllm.wire.body import ChunkedReader, LengthReader, UntilCloseReader
-from ghostllm.wire.h1 import ResponseHead, find_head_end, read_response
+from ghostllm.wire.h1 import ResponseHead
 
 if TYPE_CHECKING:
     from ghostllm.net.client import Client, UpstreamCall
@@ -143,11 +143,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             start = max(0, len(self._pending) - 3)
             data = self._pending + data
         while True:
-            end = find_head_end(data, start)
-            if end < 0:
+            end = data.find(b"\r\n\r\n", start) + 4
+            if end < 4:
                 self._wait_for_head(data)
                 return
-            head = read_response(data[:end], call.request.method)
+            head = self._client.heads.read(data[:end], call.request.method)
             data, start = data[end:], 0
             if head.status >= 200:
                 break
@@ -155,12 +155,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 raise UpstreamProtocolError(f"backend {self._client.label!r} switched protocols unasked")
         self._pending = b""
         self._head = head
+        if data and head.content_length == len(data) and not head.bodiless and call.sink.whole(head, data):
+            self._answered_in_full(call, head, clean=True)
+            return
         call.phase, call.since = "first_token", call.started
         call.sink.head(head)
-        if head.content_length == len(data) and data and not head.bodiless:  # the whole answer in one read
-            call.sink.data(data)
-            self._finish(call, clean=True)
-            return
         reader = self._reader = _body_reader(head)
         if data or reader.done:
             self._read_body(call, reader, data)
@@ -185,6 +184,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if self._call is not call or head is None:  # the sink cancelled the call meanwhile
             return
         call.sink.end()
+        self._answered_in_full(call, head, clean=clean)
+
+    def _answered_in_full(self, call: UpstreamCall, head: ResponseHead, *, clean: bool) -> None:
         self._call = self._head = self._reader = None
         self._used = True
         alive = self._transport is not None and not self._transport.is_closing()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import ghostllm
 from ghostllm import errors, jsonx
-from ghostllm.message import NO_USAGE, Exchange
+from ghostllm.message import NO_USAGE, Attempt, Exchange
 from ghostllm.observe import exposition, process
 from ghostllm.observe.exposition import (
     OTHER,
@@ -190,30 +190,33 @@ class Metrics:
             if call.stream and exchange.committed is not None:
                 series.first_token.observe(exchange.committed - received)
             usage = exchange.usage
-            if exchange.cache == "hit":  # what it tells its client was spent once, and counted then
-                usage = NO_USAGE
-            if usage.prompt:
-                series.prompt.value += usage.prompt
-            if usage.completion:
-                series.completion.value += usage.completion
-            if usage.cached:
-                series.cached.value += usage.cached
+            if usage is not NO_USAGE and exchange.cache != "hit":  # that was spent once, and counted then
+                if usage.prompt:
+                    series.prompt.value += usage.prompt
+                if usage.completion:
+                    series.completion.value += usage.completion
+                if usage.cached:
+                    series.cached.value += usage.cached
             attempts = exchange.attempts
             if len(attempts) == 1 and attempts[0].outcome == "ok":
-                if series.answered is None:
-                    series.answered = self._attempts.series((attempts[0].backend, "ok"))
-                series.answered.value += 1
-                attempts = []
-            for attempt in attempts:
-                outcome = attempt.outcome if attempt.outcome in CODES else OTHER
-                self._attempts.series((attempt.backend, outcome)).value += 1
-                if attempt.purpose == "rescue" and attempt.first_token is not None:
-                    self._rescues.series((attempt.backend,)).value += 1
+                answered = series.answered
+                if answered is None:
+                    answered = series.answered = self._attempts.series((attempts[0].backend, "ok"))
+                answered.value += 1
+            else:
+                self._add_attempts(attempts)
             if exchange.queued:
                 self._queue.series((series.labels[1],)).observe(exchange.queued)
         outcome = exchange.outcome
         if outcome != "ok":
             self._add_failure(series, exchange, outcome)
+
+    def _add_attempts(self, attempts: list[Attempt]) -> None:
+        for attempt in attempts:
+            outcome = attempt.outcome if attempt.outcome in CODES else OTHER
+            self._attempts.series((attempt.backend, outcome)).value += 1
+            if attempt.purpose == "rescue" and attempt.first_token is not None:
+                self._rescues.series((attempt.backend,)).value += 1
 
     def _add_failure(self, series: Series, exchange: Exchange, outcome: str) -> None:
         if outcome == "cancelled":

@@ -89,6 +89,7 @@ class KeyRing:
         for key in keys:
             held = self._hold(key)
             (self._held if key.key is not None else self._by_sha256)[held.digest] = held
+        self._keyed = bool(keys)
 
     def __repr__(self) -> str:
         return f"<KeyRing of {len(self)}>"
@@ -99,10 +100,10 @@ class KeyRing:
     @property
     def keyless(self) -> bool:
         """No key has ever been set."""
-        return not self._held and not self._by_sha256 and not self._made.ever
+        return not self._keyed and not self._made.ever
 
     def identify(self, headers: dict[bytes, bytes], peer: str = "") -> Identity:
-        if self.keyless:
+        if not self._keyed and self.keyless:
             return somebody(headers, peer)
         key = presented(headers)
         if not key:
@@ -115,12 +116,10 @@ class KeyRing:
     def find(self, key: bytes) -> Identity | None:
         """Whose key it is; None for an unknown one. Raises InvalidKey for one that has expired."""
         digest = self._hasher.of_key(key)
-        held = self._held.get(digest)
-        if held is None:
-            held = self._made.held.get(digest)
-            if held is None and self._by_sha256:
-                digest = sha256(key).digest()
-                held = self._by_sha256.get(digest)
+        held = self._held.get(digest) or self._made.held.get(digest)
+        if held is None and self._by_sha256:
+            digest = sha256(key).digest()
+            held = self._by_sha256.get(digest)
         if held is None or not compare_digest(held.digest, digest):
             return None
         now = self._clock()

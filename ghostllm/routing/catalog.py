@@ -77,14 +77,19 @@ class Catalog:
     aliases: Mapping[str, str] = field(default_factory=dict)
     wildcards: Sequence[Model] = ()
     _called: dict[str, Model] = field(default_factory=dict, repr=False, compare=False)
+    _named: dict[str, Model] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._named.update(self.models)
+        self._named.update({alias: self.models[name] for alias, name in self.aliases.items()})
 
     def find(self, name: str) -> Model | None:
         """By name or alias; `x` and `x:latest` mean the same, as Ollama has it. Then by wildcard."""
-        model = self.models.get(self.aliases.get(name, name))
+        model = self._named.get(name)
         if model is not None:
             return model
         for candidate in (f"{name}:latest", name.removesuffix(":latest")):
-            model = self.models.get(self.aliases.get(candidate, candidate))
+            model = self._named.get(candidate)
             if model is not None:
                 return model
         return self._by_wildcard(name) if self.wildcards else None

@@ -84,9 +84,10 @@ class Lease:
                 state.budget.refund()
         else:
             self._unanswered(error, now, cancelled)
-        ledger, sent, prompt = self.ledger, self.sent, self.prompt
+        ledger, sent = self.ledger, self.sent
         if ledger is not None and sent is not None:
             ledger.ended(sent, answered=answered, unsent=isinstance(error, UpstreamConnectError))
+            prompt = self.prompt
             if prompt is not None and usage is not None and usage.prompt and not usage.estimated:
                 ledger.measured(prompt, usage.prompt)
         if self.number and state.gate is not None:

@@ -23,7 +23,8 @@ from ghostllm.api.canonical import (
     ToolCall,
     ToolResult,
 )
-from ghostllm.api.estimate import estimate_text, estimate_tokens
+from ghostllm.api.estimate import estimate_text
+from ghostllm.api.estimate_prompt import estimate_tokens
 from ghostllm.errors import RequestError
 
 EMPTY = Conversation("m", (Message("user", ()),))

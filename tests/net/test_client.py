@@ -30,6 +30,9 @@ class Recorder:
         self.outcome = asyncio.get_running_loop().create_future()
         self.plant = None
 
+    def whole(self, head, body):
+        return False
+
     def head(self, head):
         self.status = head.status
 

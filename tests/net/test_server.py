@@ -11,7 +11,7 @@ import pytest
 from ghostllm.errors import GhostError
 from ghostllm.message import Exchange
 from ghostllm.net import loop
-from ghostllm.net.connection import Connection
+from ghostllm.net.connection import FORGET_SECONDS, Connection
 from tests.net.peers import Echo, read_answer, serving, until
 
 GET = b"GET /x HTTP/1.1\r\nhost: h\r\n\r\n"
@@ -84,6 +84,25 @@ def test_what_comes_between_two_pipelined_requests_waits_behind_them():
             await asyncio.sleep(0)
         assert [answer[-2:] for answer in wire.sent.split(b"HTTP/1.1 200 OK")[1:]] == [b"/0", b"/1", b"/2"]
         connection.connection_lost(None)
+
+    run(scenario)
+
+
+def test_what_an_idle_connection_remembers_of_its_heads_is_forgotten():
+    async def scenario(echo, server, port):
+        echo.answer = lambda exchange, responder: responder.respond(200, (), b"")
+        connection, headers = Connection(server, asyncio.get_running_loop()), []
+        connection.connection_made(Wire())
+        for idle in (0, 0, FORGET_SECONDS + 1):
+            connection.sweep(connection.loop.time() + idle)
+            size = len(GET)
+            connection.get_buffer(size)[:size] = GET
+            connection.buffer_updated(size)
+            headers.append(echo.opened[-1].request.headers)
+        connection.connection_lost(None)
+        assert headers[0] is headers[1]
+        assert headers[1] == headers[2]
+        assert headers[1] is not headers[2]
 
     run(scenario)
 

@@ -7,19 +7,21 @@ the rest is the backend's to say. This module is a `ports.Door` and a `translati
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ghostllm import jsonx
-from ghostllm.api.anthropic import listing, request_reader
-from ghostllm.api.anthropic.answer_writer import MessagesWriter
+from ghostllm.api.anthropic import listing
 from ghostllm.api.anthropic.errors import error_headers as error_headers
 from ghostllm.api.anthropic.errors import render_error as render_error
 from ghostllm.api.anthropic.errors import status as status
 from ghostllm.api.calls import check_messages, flag, model_name, read_object, wrong
-from ghostllm.api.canonical import Conversation
-from ghostllm.api.translation import Mint
 from ghostllm.errors import UnsupportedParameter
 from ghostllm.message import Body, Call, Pairs, Usage
+
+if TYPE_CHECKING:  # and where they are needed: see openai.door
+    from ghostllm.api.anthropic.answer_writer import MessagesWriter
+    from ghostllm.api.canonical import Conversation
+    from ghostllm.api.translation import Mint
 
 WHOLE_HEADERS: Pairs = ((b"content-type", b"application/json"),)
 STREAM_HEADERS: Pairs = (
@@ -50,11 +52,15 @@ def read_call(operation: str, body: Body) -> Call:
 
 def neutral(call: Call) -> Conversation:
     """See translation.Dialect. Of a count_tokens call, what is to be counted."""
+    from ghostllm.api.anthropic import request_reader
+
     return request_reader.read_request(call.fields)
 
 
 def writer(call: Call, created: int, mint: Mint) -> MessagesWriter:
     """See translation.Dialect. Messages of this dialect do not say when they were made."""
+    from ghostllm.api.anthropic.answer_writer import MessagesWriter
+
     return MessagesWriter(mint("msg_"), call.model)
 
 

@@ -12,7 +12,6 @@ second. `created_at` is the second in which the answer began, in every line.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from time import gmtime
 from typing import Any
 
 from ghostllm import jsonx
@@ -33,6 +32,7 @@ from ghostllm.api.canonical import (
     UsageEvent,
 )
 from ghostllm.api.ollama.errors import error_line
+from ghostllm.api.ollama.times import stamp
 from ghostllm.errors import GhostError
 from ghostllm.message import Usage
 
@@ -42,7 +42,6 @@ REASONS = {"stop": "stop", "length": "length", "tool_calls": "stop", "pause": "s
 INVALID_JSON = "INVALID_JSON"
 """The member that holds arguments which are no object, as they came: clients parse an object or nothing."""
 
-LAST_SECOND = 253_402_300_799  # the year 9999 ends; RFC 3339 has four digits for it
 
 Elapsed = Callable[[], float]
 """Gives the seconds that a call has taken so far."""
@@ -194,12 +193,6 @@ def empty_answer(model: str, created: int, reason: str, *, chat: bool) -> bytes:
     said: dict[str, Any] = {"message": {"role": "assistant", "content": ""}} if chat else {"response": ""}
     frame = {"model": model, "created_at": stamp(created)}
     return jsonx.dumps({**frame, **said, "done": True, "done_reason": reason})
-
-
-def stamp(seconds: int) -> str:
-    """RFC 3339. A time that no calendar holds is 1970."""
-    second = seconds if 0 <= seconds <= LAST_SECOND else 0
-    return "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z".format(*gmtime(second)[:6])
 
 
 class _Call:

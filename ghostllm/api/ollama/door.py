@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ghostllm.api.calls import check_messages, flag, model_name, read_object, wrong
 from ghostllm.api.members import kind
-from ghostllm.api.ollama import request_reader
-from ghostllm.api.ollama.answer_writer import LineWriter, embedding_body, embeddings_body, empty_answer
 from ghostllm.api.ollama.errors import error_headers as error_headers
 from ghostllm.api.ollama.errors import render_error as render_error
 from ghostllm.api.ollama.errors import status as status
-from ghostllm.api.translation import Mint, Neutral
 from ghostllm.errors import RequestError
 from ghostllm.message import Body, Call, Pairs, Usage
+
+if TYPE_CHECKING:  # and where they are needed: see openai.door
+    from ghostllm.api.ollama.answer_writer import LineWriter
+    from ghostllm.api.translation import Mint, Neutral
 
 WHOLE_HEADERS: Pairs = ((b"content-type", b"application/json; charset=utf-8"),)
 STREAM_HEADERS: Pairs = (
@@ -70,6 +71,8 @@ def read_call(operation: str, body: Body) -> Call:
 
 def neutral(call: Call) -> Neutral:
     """See translation.Dialect."""
+    from ghostllm.api.ollama import request_reader
+
     if call.form == "chat":
         return request_reader.read_chat(call.fields)
     if call.form == "generate":
@@ -79,11 +82,15 @@ def neutral(call: Call) -> Neutral:
 
 def writer(call: Call, created: int, mint: Mint) -> LineWriter:
     """See translation.Dialect. Answers of this dialect have no id."""
+    from ghostllm.api.ollama.answer_writer import LineWriter
+
     return LineWriter(call.model, created, chat=call.form == "chat", elapsed=call.elapsed)
 
 
 def write_embeddings(call: Call, vectors: Sequence[Sequence[float]], usage: Usage) -> bytes:
     """See translation.Dialect."""
+    from ghostllm.api.ollama.answer_writer import embedding_body, embeddings_body
+
     if call.form == "embeddings":
         return embedding_body(vectors)
     return embeddings_body(call.model, vectors, usage, call.elapsed)
@@ -102,6 +109,8 @@ def load_answer(call: Call, created: int) -> bytes | None:
         return None
     if call.operation == "embeddings":
         return write_embeddings(call, (), Usage())
+    from ghostllm.api.ollama.answer_writer import empty_answer
+
     reason = "unload" if _is_no_time(call.fields.get("keep_alive")) else "load"
     return empty_answer(call.model, created, reason, chat=call.form == "chat")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ghostllm import jsonx
-from ghostllm.api.ollama.answer_writer import stamp
+from ghostllm.api.ollama.times import stamp
 from ghostllm.errors import UpstreamProtocolError
 from ghostllm.ports import ModelInfo
 

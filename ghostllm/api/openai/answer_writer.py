@@ -29,12 +29,11 @@ from ghostllm.api.canonical import (
     UsageEvent,
 )
 from ghostllm.api.openai.errors import error_event
+from ghostllm.api.openai.events import LAST_EVENT
+from ghostllm.api.openai.reasoning import REASONING_FIELD
 from ghostllm.errors import GhostError
 from ghostllm.message import Usage
 
-DONE = b"data: [DONE]\n\n"
-
-REASONING_FIELD = "reasoning_content"
 """Where thinking goes. OpenAI shows none; DeepSeek's name is the one that most clients read."""
 
 FINISH = {
@@ -96,7 +95,7 @@ class ChatWriter:
         return b"data: " + jsonx.dumps(chunk) + b"\n\n"
 
     def end(self) -> bytes:
-        return DONE
+        return LAST_EVENT
 
     def error(self, error: GhostError) -> bytes:
         return error_event(error)
@@ -172,7 +171,7 @@ class CompletionWriter:
         return b""
 
     def end(self) -> bytes:
-        return DONE
+        return LAST_EVENT
 
     def error(self, error: GhostError) -> bytes:
         return error_event(error)

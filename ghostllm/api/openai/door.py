@@ -7,19 +7,23 @@ the rest is the backend's to say. This module is a `ports.Door` and a `translati
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ghostllm import jsonx
 from ghostllm.api.calls import check_messages, flag, model_name, read_object, wrong
 from ghostllm.api.members import kind
-from ghostllm.api.openai import request_reader, text_reader
-from ghostllm.api.openai.answer_writer import ChatWriter, CompletionWriter, embeddings_body
 from ghostllm.api.openai.errors import error_headers as error_headers
 from ghostllm.api.openai.errors import render_error as render_error
 from ghostllm.api.openai.errors import status as status
-from ghostllm.api.translation import Mint, Neutral
 from ghostllm.errors import RequestError
 from ghostllm.message import Body, Call, Pairs, Usage
+
+if TYPE_CHECKING:
+    from ghostllm.api.openai.answer_writer import ChatWriter, CompletionWriter
+    from ghostllm.api.translation import Mint, Neutral
+
+# What translates is imported where it is needed: it is a sixth of the start, and where client and backend
+# speak one dialect nobody needs it.
 
 WHOLE_HEADERS: Pairs = ((b"content-type", b"application/json"),)
 STREAM_HEADERS: Pairs = (
@@ -48,6 +52,8 @@ def read_call(operation: str, body: Body) -> Call:
 
 def neutral(call: Call) -> Neutral:
     """See translation.Dialect."""
+    from ghostllm.api.openai import request_reader, text_reader
+
     if call.operation == "chat":
         return request_reader.read_request(call.fields)
     if call.operation == "completions":
@@ -57,6 +63,8 @@ def neutral(call: Call) -> Neutral:
 
 def writer(call: Call, created: int, mint: Mint) -> ChatWriter | CompletionWriter:
     """See translation.Dialect."""
+    from ghostllm.api.openai.answer_writer import ChatWriter, CompletionWriter
+
     if call.operation == "chat":
         return ChatWriter(mint("chatcmpl-"), call.model, created, usage=call.wants_usage)
     return CompletionWriter(mint("cmpl-"), call.model, created, usage=call.wants_usage)
@@ -64,6 +72,8 @@ def writer(call: Call, created: int, mint: Mint) -> ChatWriter | CompletionWrite
 
 def write_embeddings(call: Call, vectors: Sequence[Sequence[float]], usage: Usage) -> bytes:
     """See translation.Dialect."""
+    from ghostllm.api.openai.answer_writer import embeddings_body
+
     as_base64 = call.fields.get("encoding_format") == "base64"
     return embeddings_body(call.model, vectors, usage, as_base64=as_base64)
 

@@ -17,6 +17,7 @@ from ghostllm.errors import UpstreamProtocolError
 
 BOM = b"\xef\xbb\xbf"
 DONE = b"[DONE]"
+LAST_EVENT = b"data: [DONE]\n\n"
 TAIL = 3  # bytes before a piece that may belong to the event's end in it
 
 _EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")

@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 
 from ghostllm import jsonx
 from ghostllm.api.openai import events, reasoning
-from ghostllm.api.openai.answer_writer import DONE
 from ghostllm.api.openai.errors import error_event
 from ghostllm.api.openai.failures import stream_error
 from ghostllm.api.openai.frame import Frame, learn
@@ -134,7 +133,7 @@ class PassThrough:
             return out
         if self.complete:
             self._close()
-            return out + DONE
+            return out + events.LAST_EVENT
         if not self._seen:
             raise UpstreamProtocolError(f"{self._backend} answered with an empty stream")
         raise UpstreamCut(f"{self._backend} ended its stream before the answer was complete")
@@ -303,10 +302,13 @@ class PassThrough:
 
     def whole(self, body: bytes) -> bytes:
         """The same object comes out unless the model's name has to change."""
+        call = self._call
         answer = events.parse_whole(body, self._backend)
-        if isinstance(answer, dict) and answer.get("error"):
+        if not isinstance(answer, dict):
+            raise UpstreamProtocolError(f"{self._backend} answered with JSON that is no answer")
+        if answer.get("error"):
             raise self._told(answer)
-        if not isinstance(answer, dict) or not _is_whole(answer, self._call.operation):
+        if not _is_whole(answer, call.operation):
             raise UpstreamProtocolError(f"{self._backend} answered with JSON that is no answer")
         usage = answer.get("usage")
         if isinstance(usage, dict):
@@ -314,9 +316,9 @@ class PassThrough:
         self.committed = self.complete = True
         name = answer.get("model")
         thinks = self._other_reasoning and b"reasoning" in body and reasoning.count(answer, "message")
-        if isinstance(name, str) and name != self._call.model:
+        if name != call.model and isinstance(name, str):
             try:
-                body = b"".join(edit(body, answer, {"model": self._call.model}))
+                body = b"".join(edit(body, answer, {"model": call.model}))
             except RequestError as error:
                 raise UpstreamProtocolError(
                     f"{self._backend} answered in two meanings: {error.message}"
@@ -341,7 +343,6 @@ def _is_whole(answer: dict[str, Any], operation: str) -> bool:
     for item in items:
         if not isinstance(item, dict):
             return False
-        there = isinstance(item.get("text"), str) if operation == "completions" else item.get(content)
-        if not there:
+        if not (isinstance(item.get("text"), str) if operation == "completions" else item.get(content)):
             return False
     return True

@@ -11,8 +11,8 @@ import re
 from typing import Any, TypeGuard
 
 from ghostllm import jsonx
-from ghostllm.api.openai.answer_writer import REASONING_FIELD
 
+REASONING_FIELD = "reasoning_content"
 OTHER = "reasoning"
 
 _KEY = re.compile(rb'(?<!\\)"reasoning"(?=[ \t\r\n]*:)')

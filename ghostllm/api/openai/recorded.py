@@ -12,7 +12,8 @@ from typing import Any
 
 from ghostllm import jsonx
 from ghostllm.api.openai import events
-from ghostllm.api.openai.answer_writer import DONE, usage_member
+from ghostllm.api.openai.answer_writer import usage_member
+from ghostllm.api.openai.events import LAST_EVENT
 from ghostllm.api.openai.reader import BROKEN, FINISH
 from ghostllm.api.recorded import CREATED, IDENTITY, Unclear, values
 from ghostllm.message import Usage
@@ -69,7 +70,7 @@ def streamed(whole: dict[str, Any], *, usage: bool) -> bytes:
     out = [_event({**frame, "choices": [choice], **rest}) for part in parts for choice in part]
     if usage and whole.get("usage") is not None:
         out.append(_event({**frame, "choices": [], "usage": whole["usage"]}))
-    return b"".join(out) + DONE
+    return b"".join(out) + LAST_EVENT
 
 
 def mark(whole: dict[str, Any], usage: Usage) -> None:

@@ -16,6 +16,8 @@ def take_usage(usage: Usage, member: dict[str, Any]) -> None:
         usage.prompt = prompt
     if type(completion) is int and completion >= 0:
         usage.completion = completion
+    if len(member) == 3 and "total_tokens" in member:  # as most servers have it: that is all
+        return
     details = member.get("prompt_tokens_details")
     cached = None
     if isinstance(details, dict):

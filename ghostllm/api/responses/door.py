@@ -7,21 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ghostllm import jsonx
 from ghostllm.api.calls import flag, model_name, read_object, wrong
-from ghostllm.api.canonical import Conversation
 from ghostllm.api.openai.door import STREAM_HEADERS as STREAM_HEADERS
 from ghostllm.api.openai.door import WHOLE_HEADERS as WHOLE_HEADERS
 from ghostllm.api.openai.errors import error_headers as error_headers
 from ghostllm.api.openai.errors import render_error as render_error
 from ghostllm.api.openai.errors import status as status
-from ghostllm.api.responses import request_reader
-from ghostllm.api.responses.answer_writer import ResponsesWriter
-from ghostllm.api.translation import Mint
 from ghostllm.errors import RequestError, UnsupportedParameter
 from ghostllm.message import Body, Call, Usage
+
+if TYPE_CHECKING:  # and where they are needed: see openai.door
+    from ghostllm.api.canonical import Conversation
+    from ghostllm.api.responses.answer_writer import ResponsesWriter
+    from ghostllm.api.translation import Mint
 
 OPERATIONS = {"responses": "chat", "input_tokens": "count_tokens"}
 
@@ -51,6 +52,8 @@ def read_call(operation: str, body: Body) -> ResponsesCall:
     """operation: "responses", which is a chat to the gateway, or "input_tokens", which is its count_tokens.
     Raises RequestError, UnsupportedParameter, UnsupportedValue naming the wrong member.
     """
+    from ghostllm.api.responses import request_reader
+
     fields = read_object(body)
     model = model_name(body, fields)
     asked = OPERATIONS[operation]
@@ -66,6 +69,8 @@ def read_call(operation: str, body: Body) -> ResponsesCall:
 
 def neutral(call: Call) -> Conversation:
     """See translation.Dialect. Of an input_tokens call, what is to be counted."""
+    from ghostllm.api.responses import request_reader
+
     assert isinstance(call, ResponsesCall)
     try:
         jsonx.dumps([[call.fields]])  # responses echo their requests, a level or two deeper
@@ -76,6 +81,8 @@ def neutral(call: Call) -> Conversation:
 
 def writer(call: Call, created: int, mint: Mint) -> ResponsesWriter:
     """See translation.Dialect."""
+    from ghostllm.api.responses.answer_writer import ResponsesWriter
+
     assert isinstance(call, ResponsesCall)
     return ResponsesWriter(call, created, mint)
 

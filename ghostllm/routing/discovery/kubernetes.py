@@ -172,6 +172,9 @@ class Lines:
         self._pending = b""
         self._ready: asyncio.Queue[bytes | GhostError | None] = asyncio.Queue()
 
+    def whole(self, head: ResponseHead, body: bytes) -> bool:
+        return False
+
     def head(self, head: ResponseHead) -> None:
         self._status = head.status
 

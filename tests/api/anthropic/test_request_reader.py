@@ -23,7 +23,7 @@ from ghostllm.api.canonical import (
     ToolChoice,
     ToolResult,
 )
-from ghostllm.api.estimate import estimate_tokens
+from ghostllm.api.estimate_prompt import estimate_tokens
 from ghostllm.errors import GhostError, RequestError, UnsupportedValue
 
 HELLO = [{"role": "user", "content": "hello"}]

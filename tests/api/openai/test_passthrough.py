@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ghostllm.api.openai.answer_writer import DONE
+from ghostllm.api.openai.events import LAST_EVENT as DONE
 from ghostllm.api.openai.passthrough import PassThrough, choices_of
 from ghostllm.errors import UpstreamAnswered, UpstreamCut, UpstreamProtocolError
 from ghostllm.jsonx import dumps, loads

@@ -172,7 +172,7 @@ def test_a_thousand_slow_clients_harm_nobody(started: Fakes, fakes: Fakes) -> No
         traffic = Traffic(gateway)
         try:
             most = HEADS + BODIES + READERS
-            until(lambda: gauge(gateway, "ghostllm_connections") >= most, "all are there at one time", 20)
+            until(lambda: gauge(gateway, "ghostllm_connections") >= most, "all are there at one time")
             seen = traffic.right
             until(lambda: traffic.right >= seen + 20, "others are served beside them", 40)
             until(lambda: all(client.over for client in crowd.clients), "all of them have been cut", 60)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 5.0
+PATIENCE = 20.0
 """Seconds a condition may take to come true on a busy machine. Nothing passes because of it, only fails."""
 
 
@@ -90,7 +90,7 @@ class Fake:
         self._said.close()
         self._control.close()
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
         self.process.stdout.close()
 
     def _ask(self, what: str, data: Any = None) -> Any:

@@ -21,6 +21,7 @@ from typing import Any, cast
 from tests.fakes import anthropic_formats, formats, ollama_formats
 from tests.fakes.behaviour import Behaviour
 from tests.fakes.plan import OPERATIONS, SERVERS, Step, error, head, plan
+from tests.fakes.ports import free_port
 
 CONTROL_BYTES = 64 << 20
 """The longest line: a script may hold whole answers."""
@@ -350,7 +351,7 @@ async def main() -> None:
     parser.add_argument("--model", action="append", default=[])
     args = parser.parse_args()
     fake = Fake(args.kind, args.host, args.model or ["fake-model"])
-    await fake.listen(args.port)
+    await fake.listen(args.port or free_port(args.host))
     control = await asyncio.start_server(Control(fake).serve, "127.0.0.1", 0, limit=CONTROL_BYTES)
     port = control.sockets[0].getsockname()[1]
     host = f"[{args.host}]" if ":" in args.host else args.host

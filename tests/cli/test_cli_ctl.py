@@ -13,6 +13,7 @@ import pytest
 
 from ghostllm.cli.ctl import main
 from tests.cli.peer import peer
+from tests.fakes.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 MODELS = {
@@ -137,8 +138,7 @@ def test_answers_that_are_no_use(capsys, answer, expected):
 
 
 def test_nobody_there(capsys):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     assert main(["status", "--url", f"http://127.0.0.1:{port}"], {}) == 1
     assert capsys.readouterr().err == (
         f"ghostctl: nothing listens at http://127.0.0.1:{port} (from --url): is `ghostllm serve` running "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import socket
 from typing import Any
 
 from tests.e2e.conftest import FORGIVING, Fakes
@@ -65,9 +64,3 @@ def logged(gateway: Gateway, name: str, times: int = 1) -> list[dict[str, Any]]:
     """As `event`, waited for."""
     until(lambda: len(event(gateway, name)) >= times, f"{times} x {name!r} in the log")
     return event(gateway, name)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

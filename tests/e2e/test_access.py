@@ -195,14 +195,14 @@ def test_the_admin_api_on_addresses_of_its_own(started: Fakes, fakes: Fakes) -> 
 def test_an_admin_address_that_is_taken_is_told(started: Fakes, gateway: Gateway) -> None:
     taken = {**settings(started), "admin": {"listen": [gateway.address]}}
     with Gateway(taken, wait=False) as other:
-        until(lambda: other.over, "it does not start", 20)
+        until(lambda: other.over, "it does not start")
         assert other.wait() == 1 and gateway.address in other.log
 
 
 def test_an_admin_address_beyond_this_machine_takes_a_key(started: Fakes) -> None:
     exposed = {**settings(started), "admin": {"listen": ["0.0.0.0:0"]}}
     with Gateway(exposed, wait=False) as other:
-        until(lambda: other.over, "it refuses", 20)
+        until(lambda: other.over, "it refuses")
         assert other.wait() == 2 and "admin.listen" in other.log and "0.0.0.0:0" in other.log
 
 

@@ -264,7 +264,7 @@ def test_while_a_model_is_loaded(gateway: Gateway, door: str) -> None:
     """The load goes on, for whoever comes next; the request is over."""
     if "asked to load" not in gateway.log:  # who watches over the child stays, and so does its task
         first = Client(gateway, door, "local", STREAM)
-        until(lambda: "asked to load" in gateway.log, "the load", 20)
+        until(lambda: "asked to load" in gateway.log, "the load")
         first.leave()
         first.gone(("local", "cancelled"))
     with Quiet(gateway):

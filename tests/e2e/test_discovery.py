@@ -12,6 +12,7 @@ import pytest
 
 from tests.fakes.fake import Fake, until
 from tests.fakes.gateway import Gateway, toml
+from tests.fakes.ports import free_port
 from tests.fakes.raw import request
 
 OLLAMA_PORT = 11434
@@ -30,7 +31,7 @@ def test_the_kind_of_a_server_is_found_out(kind: str) -> None:
     with Fake(kind, "m") as fake, Gateway({"backends": [{"name": "it", "url": fake.url}]}) as gateway:
         assert gateway.chat("m").status == 200
         assert fake.calls[-1].target == PATHS[kind]
-        identified = [record for record in gateway.records if record["event"] == "identified"]
+        identified = until(lambda: events(gateway, "identified"), "it is told")
         assert [record["kind"] for record in identified] == [kind]
 
 
@@ -56,7 +57,7 @@ def test_without_configuration_this_machine_is_searched() -> None:
             until(lambda: "found-me" in gateway.log, "its models are served")
             assert gateway.chat("found-me").status == 200
             assert fake.calls[-1].target == "/api/chat"
-            found = [record for record in gateway.records if record["event"] == "found"]
+            found = until(lambda: events(gateway, "found"), "it is told")
             assert {"kind": "ollama", "url": f"http://127.0.0.1:{OLLAMA_PORT}"}.items() <= found[0].items()
 
 
@@ -152,8 +153,8 @@ def test_the_addresses_of_a_name(tmp_path: Path) -> None:
             until(lambda: "m" in models(gateway), "its models are there")
             assert gateway.chat("m").status == 200
             assert fake.calls[-1].headers["authorization"] == "Bearer of-d"
-            added = [record["backend"] for record in events(gateway, "backend added")]
-            assert f"d-127.0.0.1-{port}" in added
+            name = f"d-127.0.0.1-{port}"
+            until(lambda: name in [one["backend"] for one in events(gateway, "backend added")], "it is told")
 
 
 def test_a_network_that_is_to_be_looked_through() -> None:
@@ -163,7 +164,8 @@ def test_a_network_that_is_to_be_looked_through() -> None:
         with Gateway({"discovery": discovery}) as gateway:
             until(lambda: "m" in models(gateway), "its models are there")
             assert gateway.chat("m").status == 200 and fake.calls[-1].target == "/api/chat"
-            assert {"kind": "ollama", "url": fake.url}.items() <= events(gateway, "found")[0].items()
+            found = until(lambda: events(gateway, "found"), "it is told")
+            assert {"kind": "ollama", "url": fake.url}.items() <= found[0].items()
 
 
 def test_a_server_that_is_configured_is_not_taken_twice() -> None:
@@ -190,9 +192,7 @@ def test_the_gateway_is_no_backend_of_its_own(tmp_path: Path) -> None:
 
 
 def test_the_gateway_is_no_backend_of_its_own_where_it_is_configured() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     backends = [{"name": "me", "kind": "openai", "url": f"http://{address}"}]
     with Gateway({"server": {"listen": [address]}, "backends": backends}, wait=False) as gateway:
         until(lambda: events(gateway, "backend refused"), "it is told")

@@ -72,7 +72,7 @@ class ImageHandler(BaseHTTPRequestHandler):
 @pytest.fixture
 def images() -> Iterator[Images]:
     server = Images()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()

@@ -63,21 +63,21 @@ def fake_of(fakes: Fakes, name: str) -> Fake:
 
 
 def openai_chat(gateway: Gateway, fake: Fake, name: str) -> str:
-    with openai.OpenAI(base_url=gateway.url + "/v1", api_key="x", max_retries=0, timeout=5) as client:
+    with openai.OpenAI(base_url=gateway.url + "/v1", api_key="x", max_retries=0, timeout=20) as client:
         chunks = client.chat.completions.create(model=name, messages=HI, stream=True)
         fake.release("go")
         return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
 
 
 def openai_completions(gateway: Gateway, fake: Fake, name: str) -> str:
-    with openai.OpenAI(base_url=gateway.url + "/v1", api_key="x", max_retries=0, timeout=5) as client:
+    with openai.OpenAI(base_url=gateway.url + "/v1", api_key="x", max_retries=0, timeout=20) as client:
         chunks = client.completions.create(model=name, prompt="Hi", stream=True)
         fake.release("go")
         return "".join(chunk.choices[0].text for chunk in chunks if chunk.choices)
 
 
 def openai_responses(gateway: Gateway, fake: Fake, name: str) -> str:
-    with openai.OpenAI(base_url=gateway.url + "/v1", api_key="x", max_retries=0, timeout=5) as client:
+    with openai.OpenAI(base_url=gateway.url + "/v1", api_key="x", max_retries=0, timeout=20) as client:
         events = client.responses.create(model=name, input="Hi", stream=True)
         fake.release("go")
         text = ""
@@ -91,7 +91,7 @@ def openai_responses(gateway: Gateway, fake: Fake, name: str) -> str:
 
 
 def anthropic_messages(gateway: Gateway, fake: Fake, name: str) -> str:
-    with anthropic.Anthropic(base_url=gateway.url, api_key="x", max_retries=0, timeout=5) as client:
+    with anthropic.Anthropic(base_url=gateway.url, api_key="x", max_retries=0, timeout=20) as client:
         with client.messages.stream(model=name, messages=HI, max_tokens=99) as stream:
             fake.release("go")
             text = "".join(stream.text_stream)
@@ -100,7 +100,7 @@ def anthropic_messages(gateway: Gateway, fake: Fake, name: str) -> str:
 
 
 def ollama_chat(gateway: Gateway, fake: Fake, name: str) -> str:
-    with ollama.Client(gateway.url, timeout=5) as client:
+    with ollama.Client(gateway.url, timeout=20) as client:
         chunks = iter(client.chat(model=name, messages=HI, stream=True))
         first = next(chunks)  # says nothing, as there is nothing yet
         fake.release("go")
@@ -110,7 +110,7 @@ def ollama_chat(gateway: Gateway, fake: Fake, name: str) -> str:
 
 
 def ollama_generate(gateway: Gateway, fake: Fake, name: str) -> str:
-    with ollama.Client(gateway.url, timeout=5) as client:
+    with ollama.Client(gateway.url, timeout=20) as client:
         chunks = iter(client.generate(model=name, prompt="Hi", stream=True))
         first = next(chunks)
         fake.release("go")
@@ -205,7 +205,7 @@ def test_between_two_tokens(alive: Gateway, fakes: Fakes) -> None:
 
 
 def test_a_busy_stream_has_none(alive: Gateway, fakes: Fakes) -> None:
-    fakes.primary.script({"tokens": 15, "token_delay": 0.1})
+    fakes.primary.script({"tokens": 30, "token_delay": 0.03})
     answer = alive.chat("primary", stream=True)
     assert whole(answer) and b": waiting" not in answer.body
 

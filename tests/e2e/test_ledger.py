@@ -251,11 +251,15 @@ def test_a_file_that_can_only_be_read(started: Fakes, fakes: Fakes, tmp_path: Pa
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         for _ in range(2):
             with serving(own, OPS) as gateway:
-                [told] = [line for line in gateway.records if line["event"].startswith("state only read")]
+                [told] = until(lambda: read_only(gateway), "it is told")
                 assert told["level"] == "error" and "Read-only file system" in told["reason"]
                 assert spent(gateway) == pytest.approx(before)
                 assert ask(gateway) == 200
                 assert spent(gateway) == pytest.approx(2 * before)
+
+
+def read_only(gateway: Gateway) -> list[dict[str, Any]]:
+    return [line for line in gateway.records if line["event"].startswith("state only read")]
 
 
 def test_a_place_that_is_none_ends_the_start(started: Fakes, tmp_path: Path) -> None:
@@ -276,7 +280,7 @@ def test_budgets_and_usage_without_a_state_file(started: Fakes, fakes: Fakes, tm
     own = settings(started, tmp_path / "x")
     del own["state"]
     with serving(own, OPS) as gateway:
-        assert "budgets begin anew at each start" in gateway.log
+        until(lambda: "budgets begin anew at each start" in gateway.log, "it is told")
         assert ask(gateway) == 200
         assert spent(gateway) == pytest.approx(COST / 1e6)
 

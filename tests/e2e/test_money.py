@@ -411,10 +411,10 @@ def test_storms_of_every_end_leave_nothing_reserved(metered: Gateway, fakes: Fak
             raw = crowd.send(chat("m", stream=number % 3 != 0), auth("alice"))
             if number % 4 == 0:
                 raw.socket.close()
-        until(lambda: len(fakes.primary.calls) >= 60, "most have been sent", 15)
+        until(lambda: len(fakes.primary.calls) >= 60, "most have been sent")
         for raw in crowd.members:
             raw.socket.close()
-    until(lambda: open_books(metered) == 0, "nothing is booked any more", 15)
+    until(lambda: open_books(metered) == 0, "nothing is booked any more")
     assert all(row["in_flight"] == 0 for row in limits(metered).values())
     assert all(row["held"] == 0 for row in limits(metered, "budgets").values())
 

@@ -43,7 +43,7 @@ def node(chosen: Settings) -> Iterator[Gateway]:
 
 
 def ended(gateway: Gateway) -> None:
-    """With its state file written: a killed node may lack what it heard a moment ago."""
+    """With its state file written: what a killed node heard of others a moment ago is not in it."""
     gateway.terminate()
     assert gateway.wait() == 0
 

@@ -110,7 +110,7 @@ def test_the_proxy_protocol(started: Fakes) -> None:
     """The ready gateway cannot be waited for by asking it: whoever asks has to introduce itself."""
     settings = behind(started, proxy_protocol=True, limits={"connections_per_address": 3})
     with Gateway(settings, wait=False) as gateway:
-        until(lambda: gateway.addresses, "the gateway listens", 20)
+        until(lambda: gateway.addresses, "the gateway listens")
         for version in (1, 2):
             for address in ("198.51.100.7", "2001:db8::1"):
                 with introduced(gateway, address, version) as raw:

@@ -7,12 +7,13 @@ import socket
 import pytest
 
 from tests.e2e.conftest import Fakes
-from tests.e2e.reloads import CONFIG, applied, base, changed, free_port, reload
+from tests.e2e.reloads import CONFIG, applied, base, changed, reload
 from tests.e2e.traffic import CHAT, body, whole
 from tests.fakes import raw
 from tests.fakes.behaviour import TEXT
 from tests.fakes.fake import until
 from tests.fakes.gateway import Gateway, Settings
+from tests.fakes.ports import free_port
 from tests.fakes.raw import Raw, request
 
 WHOLE = "".join(TEXT)

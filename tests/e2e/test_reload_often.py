@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Fakes
-from tests.e2e.reloads import CONFIG, base, changed, event, free_port
+from tests.e2e.reloads import CONFIG, base, changed, event
 from tests.e2e.traffic import CHAT, Crowd, backend, body, counted, model, whole
 from tests.fakes.behaviour import TEXT
 from tests.fakes.fake import until
 from tests.fakes.gateway import Gateway, Settings, toml
+from tests.fakes.ports import free_port
 from tests.fakes.raw import request
 
 STREAMS, WARM_UP, TIMES = 64, 100, 500
@@ -58,7 +59,7 @@ class Process:
 
     def settle(self, gateway: Gateway) -> None:
         """Waits until what was replaced is closed: only the streams' own backend still has a task."""
-        until(lambda: counted(gateway, "ghostllm_tasks") < 60, "what was replaced is closed", 20)
+        until(lambda: counted(gateway, "ghostllm_tasks") < 60, "what was replaced is closed")
 
     @property
     def memory(self) -> int:
@@ -90,7 +91,7 @@ def test_reloads_under_load(fakes: Fakes) -> None:
             process.settle(gateway)
             before, memory = process.descriptors, process.memory
             some(range(WARM_UP, TIMES))
-            until(lambda: process.descriptors <= before, "no descriptor is left behind", 20)
+            until(lambda: process.descriptors <= before, "no descriptor is left behind")
             process.settle(gateway)
             grown = process.memory - memory
             assert grown < MOST_GROWTH, grown

@@ -190,7 +190,7 @@ def test_an_issuer_that_is_away_is_503_until_it_is_there(started: Fakes, fakes: 
             assert answer.status == 503 and "retry-after" in answer.headers, answer.body
             assert gateway.ask("GET", "/health").status == 200
             issuer.away = False
-            until(lambda: chat(gateway, issuer.token("one")).status == 200, "it is asked again", 20)
+            until(lambda: chat(gateway, issuer.token("one")).status == 200, "it is asked again")
 
 
 def test_a_client_that_leaves_while_keys_are_fetched_costs_the_others_nothing(

@@ -93,7 +93,7 @@ class Gateway:
         fresh.rename(self.path)
 
     def _wait(self, addresses: int) -> None:
-        until(lambda: len(self.addresses) >= addresses or self.over, "the gateway listens", 20)
+        until(lambda: len(self.addresses) >= addresses or self.over, "the gateway listens")
         assert not self.over, self.log
         until(self._ready, "the gateway is ready")
 
@@ -174,7 +174,7 @@ class Gateway:
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
-    def wait(self, seconds: float = 10) -> int:
+    def wait(self, seconds: float = 30) -> int:
         code = self.process.wait(seconds)
         self._reader.join(5)
         return code

@@ -1,7 +1,7 @@
 """A fake LLM server: `python -m tests.fakes.upstream --kind openai [--host ADDR] [--port 0] [--model NAME]…`
 
 Prints one JSON line {"address", "control"} and serves until its standard input ends, so that it never
-outlives the test run that started it. The control port takes and gives JSON: see `Control`.
+outlives the test run that started it. The port `control`, on 127.0.0.1, takes and gives JSON: see `Control`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import itertools
 import json
 import os
 import socket
@@ -20,6 +21,10 @@ from typing import Any, cast
 from tests.fakes import anthropic_formats, formats, ollama_formats
 from tests.fakes.behaviour import Behaviour
 from tests.fakes.plan import OPERATIONS, SERVERS, Step, error, head, plan
+from tests.fakes.ports import free_port
+
+CONTROL_BYTES = 64 << 20
+"""The longest line: a script may hold whole answers."""
 
 Reading = tuple[str, str, list[tuple[str, str]], bytes]
 """method, target, header fields in order, body"""
@@ -37,6 +42,7 @@ class Fake:
         self.script: list[Behaviour] = []
         self.records: list[dict[str, Any]] = []
         self.sockets: list[dict[str, Any]] = []
+        self.numbers = itertools.count()
         self.connections: set[Connection] = set()
         self.gates: dict[str, asyncio.Event] = {}
         self.listener: asyncio.Server | None = None
@@ -134,7 +140,7 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.seen = {
-            "number": len(self._fake.sockets),
+            "number": next(self._fake.numbers),
             "opened": time.monotonic(),
             "closed": None,
             "requests": 0,
@@ -274,14 +280,14 @@ class Connection(asyncio.Protocol):
 
 
 class Control:
-    """The second port.
+    """The second port: lines of JSON, [what, data], each answered by {"value"} or {"error"}.
 
-    POST /script     a list of behaviours, appended
-    POST /reset      forget the script, the records and the gates; listen again
-    POST /release    the name of a gate
-    POST /listen     false: refuse connections and reset those open; true: listen on the same port again
-    POST /models     the names to list
-    GET  /seen       {"requests": […], "connections": […]}, see Connection
+    script     a list of behaviours, appended
+    reset      forget the script, the records, the gates and the connections that are closed; listen again
+    release    the name of a gate
+    listen     false: refuse connections and reset those open; true: listen on the same port again
+    models     the names to list
+    seen       gives {"requests": […], "connections": […]}, see Connection
     """
 
     def __init__(self, fake: Fake) -> None:
@@ -289,47 +295,42 @@ class Control:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            line = (await reader.readline()).decode()
-            length = 0
-            while (field := (await reader.readline()).strip()) != b"":
-                name, _, value = field.partition(b":")
-                if name.lower() == b"content-length":
-                    length = int(value)
-            data = json.loads(await reader.readexactly(length)) if length else None
-            status, answer = await self._answer(line.split(" ")[1], data)
-            body = json.dumps(answer).encode()
-            writer.write(
-                b"HTTP/1.1 %d -\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (status, len(body))
-            )
-            writer.write(body)
-            await writer.drain()
+            while line := await reader.readline():
+                what, data = json.loads(line)
+                try:
+                    answer = {"value": await self._answer(what, data)}
+                except (TypeError, ValueError, LookupError) as error:
+                    answer = {"error": str(error)}
+                writer.write(json.dumps(answer).encode() + b"\n")
+                await writer.drain()
         finally:
             writer.close()
 
-    async def _answer(self, path: str, data: Any) -> tuple[int, Any]:
+    async def _answer(self, what: str, data: Any) -> Any:
         fake = self._fake
-        match path:
-            case "/script":
-                try:
-                    fake.script += [Behaviour.of(item) for item in data]
-                except (TypeError, ValueError) as error:
-                    return 400, str(error)
-            case "/reset":
-                fake.script, fake.gates = [], {}
-                fake.records = []
-                if fake.listener is None:
-                    await fake.listen(fake.port)
-            case "/release":
+        match what:
+            case "script":
+                fake.script += [Behaviour.of(item) for item in data]
+            case "reset":
+                await self._reset()
+            case "release":
                 fake.gate(data).set()
-            case "/listen":
+            case "listen":
                 await self._listen(data)
-            case "/models":
+            case "models":
                 fake.models = data
-            case "/seen":
-                return 200, {"requests": fake.records, "connections": fake.sockets}
+            case "seen":
+                return {"requests": fake.records, "connections": fake.sockets}
             case _:
-                return 404, path
-        return 200, None
+                raise LookupError(what)
+        return None
+
+    async def _reset(self) -> None:
+        fake = self._fake
+        fake.script, fake.gates, fake.records = [], {}, []
+        fake.sockets = [seen for seen in fake.sockets if seen["closed"] is None]
+        if fake.listener is None:
+            await fake.listen(fake.port)
 
     async def _listen(self, wanted: bool) -> None:
         fake = self._fake
@@ -350,11 +351,11 @@ async def main() -> None:
     parser.add_argument("--model", action="append", default=[])
     args = parser.parse_args()
     fake = Fake(args.kind, args.host, args.model or ["fake-model"])
-    await fake.listen(args.port)
-    control = await asyncio.start_server(Control(fake).serve, "127.0.0.1", 0)
+    await fake.listen(args.port or free_port(args.host))
+    control = await asyncio.start_server(Control(fake).serve, "127.0.0.1", 0, limit=CONTROL_BYTES)
     port = control.sockets[0].getsockname()[1]
     host = f"[{args.host}]" if ":" in args.host else args.host
-    print(json.dumps({"address": f"{host}:{fake.port}", "control": f"127.0.0.1:{port}"}), flush=True)
+    print(json.dumps({"address": f"{host}:{fake.port}", "control": port}), flush=True)
     loop = asyncio.get_running_loop()
     over = loop.create_future()
     loop.add_reader(sys.stdin.fileno(), lambda: os.read(0, 4096) or over.done() or over.set_result(None))

@@ -133,7 +133,7 @@ async def read_answer(reader):
     return status, head, await reader.readexactly(length)
 
 
-async def until(condition, seconds=5.0):
+async def until(condition, seconds=20.0):
     """Waits for something that is bound to happen."""
     async with asyncio.timeout(seconds):
         while True:

@@ -9,15 +9,14 @@ import pytest
 from ghostllm.config.schema import Limits, Server, ServerTimeouts
 from ghostllm.net import loop
 from ghostllm.net import server as net
+from tests.fakes.ports import free_port
 from tests.net.peers import Echo, read_answer, serving, until
 
 GET = b"GET /x HTTP/1.1\r\nhost: h\r\n\r\n"
 
 
 def free(host="127.0.0.1"):
-    with socket.socket() as sock:
-        sock.bind((host, 0))
-        return f"{host}:{sock.getsockname()[1]}"
+    return f"{host}:{free_port(host)}"
 
 
 def run(scenario):

@@ -120,7 +120,7 @@ def test_a_client_that_leaves_a_stream_frees_the_slot(before: Real, server: Llam
     next(stream)
     assert server.busy == 1
     stream.close()
-    until(lambda: server.busy == 0, "the slot is idle again", 1)
+    until(lambda: server.busy == 0, "the slot is idle again")
     until(lambda: len(server.released) > released, "llama.cpp has let go")
     assert server.released[-1] < 1000
 

@@ -233,28 +233,25 @@ class Budgets:
 
         Raises BudgetExceeded; nothing is reserved then.
         """
-        today = self._calendar.at(now)
+        today, every = self._calendar.at(now), self._purses
         purses: list[Purse] = []
-        lacking: BudgetExceeded | None = None
-        known = len(self._purses)
+        known = len(every)
         for subject, budget in shares:
-            purse = self._purses.get(subject)
+            purse = every.get(subject)
             if purse is None or purse.budget is not budget or purse.today is not today:
                 purse = self._purse(subject, budget, today)
-            purses.append(purse)
-            if purse.spent + purse.held + estimate > purse.room and estimate:
-                error = purse.lacking(estimate)
-                if error is not None and (lacking is None or error.period == "month"):
-                    lacking = error
-        if lacking is not None:
-            ends = today.month_ends if lacking.period == "month" else today.ends
-            lacking.retry_after = max(0.0, ends - now)
-            self._make_room(known, today)
-            raise lacking
-        for purse in purses:
-            purse.held += estimate
+            held = purse.held + estimate
+            if held + purse.spent > purse.room and estimate:
+                for one in purses:
+                    one.held -= estimate
+                    one.in_flight -= 1
+                refusal = self._refusal(shares, estimate, today, now)
+                self._make_room(known, today)
+                raise refusal
+            purse.held = held
             purse.in_flight += 1
-        if len(self._purses) > known:  # not before: those in hand are in use only now
+            purses.append(purse)
+        if len(every) > known:  # not before: those in hand are in use only now
             self._make_room(known, today)
         return Spending(self, purses, estimate)
 
@@ -319,6 +316,15 @@ class Budgets:
             }
             for subject, purse in self._purses.items()
         ]
+
+    def _refusal(self, shares: Sequence[Share], estimate: int, today: Today, now: float) -> BudgetExceeded:
+        """Tells of a budget that has no room, of a month's if one is."""
+        every = [self._purse(subject, budget, today).lacking(estimate) for subject, budget in shares]
+        lacking = [error for error in every if error is not None]
+        refusal = next((error for error in lacking if error.period == "month"), lacking[0])
+        ends = today.month_ends if refusal.period == "month" else today.ends
+        refusal.retry_after = max(0.0, ends - now)
+        return refusal
 
     def _purse(self, subject: Subject, budget: Budget | None, today: Today) -> Purse:
         """As of today, with its present budget."""

@@ -10,8 +10,8 @@ import pytest
 LATER = (
     "ghostllm.api.canonical", "ghostllm.api.rescue", "ghostllm.api.translation", "ghostllm.app.answer_life",
     "ghostllm.app.cluster_life", "ghostllm.backends.anthropic", "ghostllm.backends.gguf",
-    "ghostllm.backends.ollama", "ghostllm.cache.answers", "ghostllm.policy.tokens", "ghostllm.wire.h1_unusual",
-    "cryptography", "email.utils", "h11", "jwt", "redis", "yaml",
+    "ghostllm.backends.ollama", "ghostllm.cache.answers", "ghostllm.policy.tokens",
+    "ghostllm.wire.h1_unusual", "cryptography", "email.utils", "h11", "jwt", "redis", "yaml",
 )  # fmt: skip
 
 

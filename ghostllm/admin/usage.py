@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import io
 import re
 from collections.abc import AsyncIterator
@@ -167,6 +166,8 @@ def _moment(text: str, calendar: Calendar, param: str) -> float:
 
 
 def _table(columns: list[str], rows: list[dict[str, Any]]) -> bytes:
+    import csv  # here: a start needs none
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(columns)

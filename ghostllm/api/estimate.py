@@ -11,6 +11,7 @@ want to know whether something fits.
 from __future__ import annotations
 
 import re
+from functools import cache
 
 BYTES_PER_TOKEN = 4
 PER_CONVERSATION = 3  # what a template puts in front of the answer
@@ -23,13 +24,16 @@ PER_PAGE = 2_000  # of a file: Anthropic counts 1,500 to 3,000 for one page of a
 PAGE_BYTES = 50_000  # base64 that makes one page
 AUDIO_BYTES_PER_TOKEN = 4_000  # base64 of 16-bit samples at 16 kHz: about ten tokens a second
 
-_WIDE = re.compile("[\u0800-\U0010ffff]")
-"""Characters of three or four bytes in UTF-8."""
+
+@cache
+def _wide() -> re.Pattern[str]:
+    """Characters of three or four bytes in UTF-8. Made when needed: it is a table of them all."""
+    return re.compile("[\u0800-\U0010ffff]")
 
 
 def estimate_text(text: str) -> int:
     """Tokens of a plain text."""
     if text.isascii():
         return -(-len(text) // BYTES_PER_TOKEN)
-    narrow, wide = _WIDE.subn("", text)
+    narrow, wide = _wide().subn("", text)
     return -(-len(narrow.encode("utf-8", "replace")) // BYTES_PER_TOKEN) + wide

@@ -128,8 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ghostllm {__version__}")
     parser.set_defaults(command=None)
-    # With `prog`, argparse need not lay out a usage line for it, and load what it lays lines out with.
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog="ghostllm")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, command, says in (
         ("serve", _serve, "run the gateway; without any configuration, find the LLM servers on this machine"),
         ("check", _check, "check the configuration and say what would be served"),

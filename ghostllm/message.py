@@ -15,6 +15,10 @@ from typing import Any, Protocol
 
 from ghostllm.errors import GhostError
 
+# Some of the dataclasses here have an `__init__` that is written out: every request makes one, and what
+# `dataclass` writes stays Python where this module is compiled. Not those that others derive from: mypyc
+# would have the derived ones take the same arguments.
+
 Pairs = tuple[tuple[bytes, bytes], ...]
 """Header fields in order, names in lower case."""
 
@@ -46,7 +50,7 @@ class Request:
         return f"<Request {self.method} {self.path} {len(self.body)} B from {self.peer or '?'}>"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Usage:
     """Token counts of one answer. None means that nobody said; 0 means that somebody said zero.
 
@@ -62,6 +66,24 @@ class Usage:
     reasoning: int | None = None
     estimated: bool = False
     partial: bool = False
+
+    def __init__(
+        self,
+        prompt: int | None = None,
+        completion: int | None = None,
+        cached: int | None = None,
+        cache_write: int | None = None,
+        reasoning: int | None = None,
+        estimated: bool = False,
+        partial: bool = False,
+    ) -> None:
+        self.prompt = prompt
+        self.completion = completion
+        self.cached = cached
+        self.cache_write = cache_write
+        self.reasoning = reasoning
+        self.estimated = estimated
+        self.partial = partial
 
     def copy(self) -> Usage:
         return Usage(
@@ -167,7 +189,7 @@ class Passage(Call):
     span: tuple[int, int] | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class UpstreamRequest:
     """One HTTP request to a backend, ready but for connection-level fields (Host, Content-Length,
     Connection).
@@ -181,8 +203,14 @@ class UpstreamRequest:
     headers: Pairs = ()
     body: Buffers = field(default_factory=list)
 
+    def __init__(self, method: str, path: str, headers: Pairs = (), body: Buffers | None = None) -> None:
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.body = [] if body is None else body
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, init=False)
 class Attempt:
     """One try on one target. why: the reason for this target, in short words. purpose: "first", "retry" (the
     same target once more), "failover" (another one), "rescue" (goes on with a stream that broke) or
@@ -201,6 +229,32 @@ class Attempt:
     usage: Usage | None = None
     outcome: str = "open"
     error: str | None = None
+
+    def __init__(
+        self,
+        backend: str,
+        model: str,
+        started: float,
+        why: str = "",
+        purpose: str = "first",
+        status: int | None = None,
+        first_token: float | None = None,
+        ended: float | None = None,
+        usage: Usage | None = None,
+        outcome: str = "open",
+        error: str | None = None,
+    ) -> None:
+        self.backend = backend
+        self.model = model
+        self.started = started
+        self.why = why
+        self.purpose = purpose
+        self.status = status
+        self.first_token = first_token
+        self.ended = ended
+        self.usage = usage
+        self.outcome = outcome
+        self.error = error
 
 
 class Plan(Protocol):

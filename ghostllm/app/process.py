@@ -59,7 +59,11 @@ if TYPE_CHECKING:
     from ghostllm.app.cluster_life import ClusterLife
     from ghostllm.cache.answers import Answers
 
-GC_THRESHOLD = 20_000
+GC_THRESHOLDS = 10_000, 50
+"""Objects made and not yet gone, after which the collector looks at them: for a millisecond or two, and after
+so many looks at all since the start.
+"""
+
 STATE = [
     responses.COMPONENT, ledger.COMPONENT, configurations.COMPONENT, audit.COMPONENT, keys.COMPONENT,
 ]  # fmt: skip
@@ -77,7 +81,7 @@ def serve(config: Config, inputs: Inputs, source: Source) -> int:
     # leaves no rings behind, so it may also look less often than after every 700 objects.
     gc.freeze()
     gc.enable()
-    gc.set_threshold(GC_THRESHOLD)
+    gc.set_threshold(*GC_THRESHOLDS)
     return loop.run(App(config, inputs, source).run())
 
 

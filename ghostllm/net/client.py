@@ -58,7 +58,9 @@ class TimeLimits:
 
 
 class UpstreamCall:
-    """One request on its way to an answer. phase: the time limit that counts now; `since`: from when."""
+    """One request on its way to an answer. phase: the time limit that counts now; `since`: from when, but for
+    what has come since the last sweep.
+    """
 
     __slots__ = ("connection", "limits", "paused", "phase", "request", "retried", "since", "sink", "started",
     "task", "_client", "_head")  # fmt: skip
@@ -96,11 +98,6 @@ class UpstreamCall:
         self.phase = "idle"
         self.since = self._client.now()
 
-    def touch(self) -> None:
-        """Bytes of the answer have come."""
-        if self.phase == "idle":
-            self.since = self._client.now()
-
     def pause(self) -> None:
         self.paused = True
         if self.connection is not None:
@@ -109,7 +106,8 @@ class UpstreamCall:
     def resume(self) -> None:
         if self.paused:
             self.paused = False
-            self.touch()
+            if self.phase == "idle":
+                self.since = self._client.now()
             if self.connection is not None:
                 self.connection.resume()
 
@@ -125,7 +123,11 @@ class UpstreamCall:
             return "total"
         if self.paused:  # a client that reads slowly is not its upstream's fault
             return None
-        phase = self.phase
+        phase, connection = self.phase, self.connection
+        if phase == "idle" and connection is not None and connection.moved:
+            connection.moved = False
+            self.since = now
+            return None
         limit = (
             limits.idle if phase == "idle"
             else limits.first_token if phase == "first_token"

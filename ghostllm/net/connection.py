@@ -18,9 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import socket
-import struct
-import sys
 import time
 from typing import TYPE_CHECKING, cast
 
@@ -29,6 +26,7 @@ from ghostllm.message import Exchange, Request
 from ghostllm.net.address import peer_name
 from ghostllm.net.buffers import shared
 from ghostllm.net.guests import Guest
+from ghostllm.net.outbox import reset
 from ghostllm.net.pace import Drain, Pace
 from ghostllm.net.responder import H1Responder
 from ghostllm.ports import Flow, Handler, Work
@@ -47,7 +45,6 @@ DRAIN_LIMIT = 64 * 1024  # a refused request's body up to this size is read, to 
 FORGET_SECONDS = 5.0  # idle: what its heads were like is no longer worth its memory
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 1 << 20
-AT_ONCE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # struct linger: on, no time
 LARGE = 16 * 1024  # bytes of a piece that is not held back until the end of the turn
 
 
@@ -65,7 +62,7 @@ class Connection(asyncio.BufferedProtocol):
     """exchange: the one under way. keep: whether the connection outlives it."""
 
     __slots__ = (
-        "_blocked", "_body", "_chunks", "_filled", "_guest", "_handler", "_heads", "_out", "_pace",
+        "_blocked", "_body", "_chunks", "_filled", "_guest", "_handler", "_heads", "_out", "_outbox", "_pace",
         "_paused_reading", "_pending", "_since", "_source", "_state", "_transport", "_work", "exchange",
         "keep", "loop", "peer", "server",
     )  # fmt: skip
@@ -86,7 +83,8 @@ class Connection(asyncio.BufferedProtocol):
         self._handler: Handler | None = None
         self._work: Work | None = None
         self._source: Flow | None = None
-        self._out: list[bytes] = []  # what goes out with the next flush
+        self._out = b""  # what goes out with the next flush
+        self._outbox = server.outbox
         self._since = loop.time()  # when the current state, or the current head, began
         self._pace: Pace | None = None  # of the body
         self._blocked: Drain | None = None  # of what is to be sent, while the client does not take it
@@ -414,17 +412,31 @@ class Connection(asyncio.BufferedProtocol):
         """Sent by the end of this turn of the loop, in one go with what else comes until then; a large piece
         at once, since a loop may read many of them in a turn, and only sending shows that the client is slow.
         """
-        if not self._out:
-            self.server.outbox.add(self)
-        self._out.append(data)
         if len(data) > LARGE:
             self.flush()
+        if self._out:
+            self._out += data
+        else:
+            self._out = data
+            self._outbox.add(self)
+        if len(self._out) > LARGE:
+            self.flush()
+
+    def send(self, data: bytes) -> None:
+        """A piece of a stream, which goes out at once: a turn of the loop may read hundreds of them, and the
+        first one is not to wait for the last.
+        """
+        transport = self._transport
+        if self._out:
+            self.write(data)
+        elif transport is not None and not transport.is_closing():
+            transport.write(data)
 
     def flush(self) -> None:
         out, transport = self._out, self._transport
-        self._out = []
+        self._out = b""
         if out and transport is not None and not transport.is_closing():
-            transport.writelines(out)
+            transport.write(out)
 
     def attach(self, source: Flow) -> None:
         self._source = source
@@ -447,7 +459,8 @@ class Connection(asyncio.BufferedProtocol):
     def sweep(self, now: float) -> None:
         """Enforces the time limits; called a few times a second for every connection: cheap."""
         if self._blocked is not None and self._takes_too_slowly(self._blocked, now):
-            self._reset()
+            assert self._transport is not None
+            reset(self._transport)
             return
         state, limits = self._state, self.server.timeouts
         if state is State.HEAD or state is State.PREFACE:
@@ -475,14 +488,6 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(
                 RequestTimeout(f"the request body stalled: {received} bytes in {now - self._since:.0f} s")
             )
-
-    def _reset(self) -> None:
-        """With what the client has not taken: the kernel would keep that for as long as the client likes."""
-        assert self._transport is not None
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
-        self._transport.abort()
 
     def _watch_taking(self) -> None:
         assert self._transport is not None

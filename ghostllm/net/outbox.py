@@ -8,7 +8,12 @@ again. In a burst the first one wakes it and the others find it at work.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+import socket
+import struct
+import sys
+from typing import Final, Protocol
+
+AT_ONCE: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # struct linger: on, no time
 
 
 class Flushable(Protocol):
@@ -36,3 +41,13 @@ class Outbox:
         waiting, self._waiting = self._waiting, []
         for connection in waiting:
             connection.flush()
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Ends a connection with what its client has not taken: the kernel would keep that for as long as the
+    client likes.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+    transport.abort()

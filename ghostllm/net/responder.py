@@ -87,9 +87,9 @@ class H1Responder:
         if self._connection.exchange is exchange:
             exchange.bytes_out += len(data)
             if self._chunked:
-                self._connection.write(chunk(data))
+                self._connection.send(chunk(data))
             elif exchange.request.method != "HEAD":
-                self._connection.write(data)
+                self._connection.send(data)
 
     def end(self, *, close: bool = False) -> None:
         connection = self._connection

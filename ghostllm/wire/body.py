@@ -1,13 +1,15 @@
 """Body framing: what belongs to a message's body, by length, by chunks, or by the end of the connection.
 
 All readers have one interface: `feed(data)` gives the payload in `data` (the same object where it passes
-whole, b"" for none), `done` says that the body has ended, and `rest` is what followed its end.
+whole, b"" for none), `done` says that the body has ended, and `rest` is what followed its end. `between`: two
+chunks, of the next of which nothing has come; then `only_chunk` may stand in for `feed`.
 """
 
 from __future__ import annotations
 
 import enum
 import re
+from typing import Final
 
 from ghostllm.errors import GhostError
 from ghostllm.wire.fields import TOKEN, VALUE
@@ -17,6 +19,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 SIZE_LINE_LIMIT = 1024  # bytes of one size line with its extensions
 EXTENSIONS_LIMIT = 16 * 1024  # bytes of all extensions in one body: nobody uses them, somebody may flood
 TRAILER_LIMIT = 8192  # bytes of the whole trailer section
+SHORT = 2048  # bytes of the chunks whose size lines are remembered
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:;" + VALUE + rb"*+)?)")
 _SHORT_SIZE = re.compile(rb"[0-9A-Fa-f]{1,3}")
@@ -25,15 +28,61 @@ _TRAILER = re.compile(TOKEN + rb"++:" + VALUE + rb"*+")
 _TRAILER_BEGINS = re.compile(rb"(?:" + TOKEN + rb"++(?::" + VALUE + rb"*+)?)?\r?")
 
 
+class _SizeLines(dict[int, bytes]):
+    """Bytes of a chunk's data, up to SHORT -> its size line with the line end: a stream has few sizes."""
+
+    __slots__ = ()
+
+    def __missing__(self, size: int) -> bytes:
+        line = b"%x\r\n" % size
+        if size <= SHORT:
+            self[size] = line
+        return line
+
+
+class _Openings(dict[int, bytes]):
+    """Bytes of a read -> the size line with which it is exactly one chunk, as most servers write it; b"" if
+    there is none, and for all that is longer than SHORT.
+    """
+
+    __slots__ = ()
+
+    def __missing__(self, length: int) -> bytes:
+        if length > SHORT:
+            return b""
+        lines = (_size_lines[length - digits - 4] for digits in (1, 2, 3) if length > digits + 4)
+        line = self[length] = next((line for line in lines if len(line) + int(line, 16) + 2 == length), b"")
+        return line
+
+
+_size_lines = _SizeLines()
+_openings = _Openings()
+
+
 def chunk(data: bytes) -> bytes:
     """One chunk. Never of empty data: that would end the body."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
+    return b"".join((_size_lines[len(data)], data, b"\r\n"))
+
+
+def only_chunk(data: bytes) -> bytes:
+    """The payload of a read that is exactly one chunk, as most reads of a stream are, since a server flushes
+    each event by itself; b"" for any other.
+    """
+    opening = _openings[len(data)]
+    payload = data.removeprefix(opening).removesuffix(b"\r\n")
+    if len(payload) + len(opening) + 2 == len(data) and opening:
+        return payload
+    start = len(opening)
+    if opening and data[:start].lower() == opening and data[-2:] == b"\r\n":  # servers in Rust write `1F`
+        return data[start:-2]
+    return b""
 
 
 class LengthReader:
     """A body of exactly `length` bytes."""
 
     __slots__ = ("_left", "done", "rest")
+    between: Final = False
 
     def __init__(self, length: int) -> None:
         self._left = length
@@ -60,6 +109,7 @@ class UntilCloseReader:
     """A body that ends with its connection: never done by itself."""
 
     __slots__ = ("done", "rest")
+    between: Final = False
 
     def __init__(self) -> None:
         self.done = False
@@ -101,10 +151,13 @@ class ChunkedReader:
     error: the class raised, with a message, for anything else. After an error nothing more may be fed.
     """
 
-    __slots__ = ("_error", "_extensions", "_left", "_part", "_pending", "_trailers", "done", "rest")
+    __slots__ = (
+        "_error", "_extensions", "_left", "_part", "_pending", "_trailers", "between", "done", "rest",
+    )  # fmt: skip
 
     def __init__(self, error: type[GhostError]) -> None:
         self._error = error
+        self.between = True
         self._part = _Part.SIZE
         self._pending = b""  # an unfinished line
         self._left = 0  # bytes of the current chunk still to come
@@ -117,16 +170,15 @@ class ChunkedReader:
         return f"<ChunkedReader in {self._part.value}, {self._left} B to come>"
 
     def feed(self, data: bytes) -> bytes:
-        if self._part is _Part.SIZE and not self._pending:
-            # Most reads of a stream are exactly one chunk, as a server flushes each event by itself.
-            at = data.find(b"\r\n")
-            size = _sizes[data[:at]] if at > 0 else 0
-            if size and len(data) == at + size + 4 and data[-2:] == b"\r\n":
-                return data[at + 2 : -2]
+        if self.between:
+            if payload := only_chunk(data):
+                return payload
         elif self._part is _Part.DATA and len(data) < self._left:
             self._left -= len(data)
             return data
-        return self._feed(data)
+        payload = self._feed(data)
+        self.between = self._part is _Part.SIZE and not self._pending and not self.done
+        return payload
 
     def _feed(self, data: bytes) -> bytes:
         if self.done:

@@ -266,6 +266,48 @@ def test_the_idle_limit_counts_from_the_last_byte_and_not_while_paused():
     run(scenario, says(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab"))
 
 
+def test_a_stream_that_comes_on_is_never_too_silent():
+    """What comes sets the limit back, be it chunks one by one or otherwise cut."""
+
+    async def scenario(client):
+        sink, call = ask(client, limits=TimeLimits(5, 5, 5, 1.5, 0))
+        await until(lambda: sink.body)
+        call.producing()
+        assert await sink.outcome == "ended"
+        assert sink.body == b"ab" * 40
+
+    async def handle(reader, writer, number):
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        for at in range(40):
+            writer.write(b"2\r\nab\r\n" if at % 8 else b"2\r\na")
+            await asyncio.sleep(0.05)
+            writer.write(b"" if at % 8 else b"b\r\n")
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    run(scenario, handle)
+
+
+def test_an_error_of_the_sink_between_two_chunks_fails_the_call_and_its_connection():
+    async def scenario(client):
+        sink, _ = ask(client)
+        await until(lambda: sink.body == b"ab")
+        sink.plant = UpstreamProtocolError("not what I wanted")
+        assert await sink.outcome is sink.plant
+        assert client.stats.active == client.stats.idle == 0
+
+    async def handle(reader, writer, number):
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n")
+        while True:
+            await asyncio.sleep(0.05)
+            writer.write(b"2\r\ncd\r\n")
+            await writer.drain()
+
+    run(scenario, handle)
+
+
 def test_a_cancelled_call_closes_its_connection_and_says_nothing():
     gone = asyncio.Event()
 

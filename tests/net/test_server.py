@@ -64,8 +64,8 @@ class Wire:
     def is_closing(self):
         return False
 
-    def writelines(self, parts):
-        self.sent += b"".join(parts)
+    def write(self, data):
+        self.sent += data
 
 
 def test_what_comes_between_two_pipelined_requests_waits_behind_them():
@@ -103,6 +103,33 @@ def test_what_an_idle_connection_remembers_of_its_heads_is_forgotten():
         assert headers[0] is headers[1]
         assert headers[1] == headers[2]
         assert headers[1] is not headers[2]
+
+    run(scenario)
+
+
+def test_a_piece_of_a_stream_goes_out_at_once_and_behind_what_waits():
+    async def scenario(echo, server, port):
+        begun = []
+        echo.answer = lambda exchange, responder: begun.append(responder)
+        connection, wire = Connection(server, asyncio.get_running_loop()), Wire()
+        connection.connection_made(wire)
+        connection.get_buffer(-1)[: len(GET)] = GET
+        connection.buffer_updated(len(GET))
+        (responder,) = begun
+        responder.begin(200, ())
+        responder.write(b"one")
+        assert wire.sent == b""  # with its head, by the end of the turn
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert wire.sent.endswith(b"\r\n\r\n3\r\none\r\n")
+        responder.write(b"two")
+        assert wire.sent.endswith(b"3\r\none\r\n3\r\ntwo\r\n")
+        responder.write(b"x" * 100_000)
+        assert wire.sent.endswith(b"x\r\n")
+        responder.end()
+        connection.connection_lost(None)
+        responder.write(b"late")
+        assert b"late" not in wire.sent
 
     run(scenario)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ghostllm.errors import FramingError, UpstreamProtocolError
-from ghostllm.wire.body import LAST_CHUNK, ChunkedReader, LengthReader, UntilCloseReader, chunk
+from ghostllm.wire.body import LAST_CHUNK, ChunkedReader, LengthReader, UntilCloseReader, chunk, only_chunk
 
 PIECES = st.lists(st.binary(min_size=1, max_size=60), max_size=6)
 CUTS = st.lists(st.integers(0, 400), max_size=8)
@@ -195,3 +195,50 @@ def test_written_chunks_are_read_back(pieces):
     reader = ChunkedReader(FramingError)
     assert reader.feed(b"".join(map(chunk, pieces)) + LAST_CHUNK) == b"".join(pieces)
     assert reader.done
+
+
+def test_a_read_that_is_one_chunk_is_known_at_every_size():
+    for size in [*range(1, 2100), 4095, 4096, 70_000]:
+        payload = b"\r" * size
+        assert chunk(payload) == b"%x\r\n%b\r\n" % (size, payload)
+        assert only_chunk(chunk(payload)) in (payload, b""), size
+        assert size > 2000 or only_chunk(chunk(payload)) == payload, size
+        assert size > 2000 or only_chunk(b"%X\r\n%b\r\n" % (size, payload)) == payload, size
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=3),
+    st.integers(0, 80),
+    st.binary(max_size=3),
+    st.integers(0, 3),
+)
+def test_whatever_is_taken_for_one_chunk_is_one(payloads, at, put, less):
+    wire = b"".join(map(chunk, payloads))
+    at %= len(wire)
+    wire = wire[:at] + put + wire[at + less :]
+    payload = only_chunk(wire)
+    if payload:
+        assert wire in (chunk(payload), b"%X\r\n%b\r\n" % (len(payload), payload))
+        reader = ChunkedReader(FramingError)
+        assert b"".join(reader.feed(wire[at : at + 1]) for at in range(len(wire))) == payload
+        assert reader.between and not reader.done
+
+
+def test_a_reader_knows_when_it_is_between_two_chunks():
+    reader = ChunkedReader(FramingError)
+    states = []
+    for part in (
+        b"3\r\nabc\r\n",
+        b"3",
+        b"\r\nab",
+        b"c\r",
+        b"\n",
+        b"3\r\nabc\r\n1",
+        b"\r\nx\r\n",
+        b"0\r\n",
+        b"\r\n",
+    ):
+        reader.feed(part)
+        states.append(reader.between)
+    assert states == [True, False, False, False, True, False, True, False, False] and reader.done

@@ -22,7 +22,7 @@ from ghostllm.api.translation import Mint
 from ghostllm.errors import GhostError
 from ghostllm.message import Call
 
-KEPT: Final = 32 << 10
+KEPT: Final = 8 << 10
 """Bytes that are kept as they are."""
 
 LIMIT = 64 << 20  # bytes of an event; what comes here has passed the limit of its own answer before

@@ -1,7 +1,7 @@
 """The pattern of a stream's events: what a server repeats around each piece of text.
 
 An answer is mostly events that differ from one another in their text alone. One of them is read, and the next
-is known by three comparisons to be the same but for a string, which is a sounder test than looking for what
+is known by a few comparisons to be the same but for a string, which is a sounder test than looking for what
 must not be inside, and a cheaper one.
 """
 
@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
 from ghostllm import jsonx
 
@@ -19,63 +19,68 @@ _TEXT = re.compile(rb'"(content|reasoning_content|reasoning|text)"[ \t]*:[ \t]*"
 _PADDING = re.compile(rb'"obfuscation"[ \t]*:[ \t]*"')
 """OpenAI pads events with random letters, so that their length does not tell what is in them."""
 
-_BACKSLASH = 0x5C
+SEAM: Final = b'","'
+"""Between two texts."""
+
+_QUOTE: Final = 0x22
+_LF: Final = 0x0A
+_BACKSLASH: Final = 0x5C
 
 
 class Frame:
     """head: an event up to its text. foot: from the text's end to that of the event, or to the padding.
     close: what comes after the padding, b"" without one. swap: head and foot as the client gets them.
-    member: under which name the text stands.
+    member: under which name the text stands. as_is: the client gets the events as they come.
     """
 
-    __slots__ = ("_close", "_foot", "_gap", "_head", "_start", "_swap", "member")
+    __slots__ = ("_around", "_close", "_foot", "_gap", "_head", "_swap", "as_is", "member")
 
     def __init__(
         self, member: str, head: bytes, foot: bytes, close: bytes, gap: int, swap: tuple[bytes, bytes]
     ) -> None:
         self.member = member
         self._head = head
-        self._start = len(head)
         self._foot = foot
         self._close = close
         self._gap = gap
-        self._swap = None if swap == (head, foot) else swap
+        self._swap = swap
+        self._around = len(head) + len(foot)
+        self.as_is = swap == (head, foot)
 
     def __repr__(self) -> str:
         return f"<Frame {self._head[-20:]!r} … {self._foot[:20]!r}>"
 
-    def pass_on(self, data: bytes) -> bytes | None:
-        """The event for the client, the same object if nothing has to change; None if it does not fit."""
-        start = len(self._head)
-        end = data.find(b'"', start)
-        if not (
-            data.startswith(self._head)
-            and data.startswith(self._foot, end)
-            and data[end - 1] != _BACKSLASH
-            and data.find(b"\n", start) == len(data) - self._gap
-        ):
-            return None
-        rest = end + len(self._foot)
+    def texts_in(self, data: bytes) -> bytes | None:
+        """The texts of one event or several that all fit, as `cut` gives them; None for anything else.
+
+        A read holds several when we are late, which is when they must not cost more than one by one.
+        """
         if self._close:
-            if not (data.find(b'"', rest) == len(data) - len(self._close) and data.endswith(self._close)):
-                return None
-        elif rest != len(data):
+            data = self._unpadded(data)
+        text = data.removeprefix(self._head).removesuffix(self._foot)
+        if len(text) != len(data) - self._around:
             return None
-        swap = self._swap
-        return data if swap is None else swap[0] + data[start:end] + swap[1] + data[rest:]
+        if _QUOTE in text:
+            return self._texts_of_row(text)
+        if _LF in text or (_BACKSLASH in text and text[-1] == _BACKSLASH):
+            return None
+        return text
+
+    def swapped(self, data: bytes, texts: bytes) -> bytes:
+        """Events with these texts for the client, where that is not the same (`as_is`)."""
+        head, foot = self._swap
+        if self._close:
+            return head + texts + foot + data[self._around + len(texts) :]
+        return head + texts.replace(SEAM, foot + head) + foot
 
     def text(self, data: bytes) -> str | None:
         """The text of an event; None if it does not fit, or if reading it is better left to the parser."""
-        start = self._start
-        end = data.find(b'"', start)
-        if end < 0:
-            return None
-        raw = data[start:end]
-        if data != self._head + raw + self._foot and not (self._close and self.pass_on(data)):
+        raw = self.texts_in(data)
+        if raw is None or _QUOTE in raw:
             return None
         try:
-            if b"\\" in raw:
-                text: str = jsonx.loads(data[start - 1 : end + 1])
+            if _BACKSLASH in raw:
+                text: str = jsonx.loads(b'"%b"' % raw)
                 return text
             plain = raw.decode()
         except ValueError:
@@ -95,12 +100,35 @@ class Frame:
             parts = list(map(itemgetter(slice(len(head), -len(foot))), pieces))
             if head + (foot + head).join(parts) + foot != block:
                 return None
-        texts = b'","'.join(parts)
+        texts = SEAM.join(parts)
         if len(parts) != len(pieces):
             return None
         if texts.count(b'"') != 2 * len(parts) - 2 and len(unquoted(texts)) != len(parts):
             return None  # something beside the text, or a quotation mark in it
         return texts
+
+    def _texts_of_row(self, row: bytes) -> bytes | None:
+        """row: without the head of the first event and the foot of the last."""
+        seam = self._foot + self._head
+        texts = row.replace(seam, SEAM)
+        seams = texts.count(SEAM)
+        if self._close or texts.count(b'"') != 2 * seams or _LF in texts:
+            return None
+        if b'\\"' in texts or texts.endswith(b"\\"):
+            return None
+        return texts if len(row) - len(texts) == seams * (len(seam) - len(SEAM)) else None
+
+    def _unpadded(self, event: bytes) -> bytes:
+        """An event up to its padding; b"" if it is not padded as it has to be."""
+        start = len(self._head)
+        end = event.find(b'"', start) + len(self._foot)
+        if (
+            event.find(b'"', end) == len(event) - len(self._close)
+            and event.find(b"\n", start) == len(event) - self._gap
+            and event.endswith(self._close)
+        ):
+            return event[:end]
+        return b""
 
 
 def unquoted(texts: bytes) -> list[Any]:

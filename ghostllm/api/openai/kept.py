@@ -1,8 +1,8 @@
 """A passed-through answer that remembers what it gave out, so that another backend can go on with it.
 
-What was given is kept as it is, which costs a token next to nothing, and read once there is much of it. It is
-in OpenAI's dialect, so the reader of that dialect reads it; most of it is a row of events that differ in
-their text alone, which are parsed all at once.
+Most of an answer is a row of events that differ in their text alone: of those the text is kept, which costs a
+token next to nothing. Everything else is kept as it is, and read once there is much of it. It is in OpenAI's
+dialect, so the reader of that dialect reads it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ghostllm.api.canonical import Event, ReasoningDelta, TextDelta
 from ghostllm.api.openai import events
 from ghostllm.api.openai.answer_reader import ChatReader, CompletionReader
 from ghostllm.api.openai.answer_writer import ChatWriter, CompletionWriter
-from ghostllm.api.openai.frame import Frame, learn, unquoted
+from ghostllm.api.openai.frame import SEAM, Frame, learn, unquoted
 from ghostllm.api.openai.passthrough import PassThrough
 from ghostllm.api.openai.reader import REASONING, Reader
 from ghostllm.api.told import Said, Sort, Told, told_by
@@ -23,11 +23,12 @@ from ghostllm.errors import GhostError
 from ghostllm.message import Call
 
 KEPT: Final = 32 << 10
-"""Bytes that are kept as they are."""
+"""Bytes that are kept unread."""
 
-MOST: Final = 256
-"""Pieces that are kept as they are: those that pass by their frame are a token each."""
+MOST: Final = 64
+"""Texts that are kept one by one. Each is an object of its own, and thousands of streams may have as many."""
 
+OVERHEAD: Final = 64  # bytes of memory of each
 LIMIT = 64 << 20  # bytes of an event; what comes here has passed the limit of its own answer before
 UNREAD = ("audio", "function_call")
 """Members of a delta that say something for which there is no place in the neutral form."""
@@ -36,20 +37,24 @@ MISNUMBERED = "its tool calls are numbered in a way of their own"
 
 _SOURCE = "the answer so far"
 
+Texts = tuple[str, bytes]
+"""Under which name they stood, and the texts as `Frame.cut` gives them."""
+
 
 class Given:
     """The reading of what was given out. frame: the members that all chunks have, as the first one showed
     them.
     """
 
-    __slots__ = ("_attempts", "_calls", "_learned", "_reader", "_row", "frame", "said")
+    __slots__ = ("_attempts", "_calls", "_learned", "_member", "_reader", "_row", "frame", "said")
 
     def __init__(self, operation: str) -> None:
         self.said = Said()
         self.frame: dict[str, Any] | None = None
         self._reader = reader_of(operation, str)
         self._learned: Frame | None = None
-        self._row: list[bytes] = []  # texts that were cut out with it, to be parsed at last
+        self._row: list[bytes] = []  # texts that were cut out of events, to be parsed at last
+        self._member = ""  # under which name they stood
         self._attempts = 16  # to learn: some events have nothing that recurs
         self._calls = 0  # that the client knows of
 
@@ -69,12 +74,20 @@ class Given:
         except GhostError as error:
             self.said.unknown = error.message
 
+    def add(self, member: str, texts: bytes) -> None:
+        """See Texts."""
+        if member != self._member:
+            self._settle()
+            self._member = member
+        self._row.append(texts)
+
     def _is_like(self, rows: list[bytes]) -> bool:
         """Takes events that are all like the one that was learned from."""
-        texts = self._learned.cut(rows) if self._learned is not None else None
-        if texts is None:
+        learned = self._learned
+        texts = learned.cut(rows) if learned is not None else None
+        if learned is None or texts is None:
             return False
-        self._row.append(texts)
+        self.add(learned.member, texts)
         return True
 
     def close(self) -> None:
@@ -85,9 +98,9 @@ class Given:
 
     def _settle(self) -> None:
         row, self._row = self._row, []
-        if row and self._learned is not None:
-            sort: Sort = "reasoning" if self._learned.member in REASONING else "text"
-            texts = unquoted(b'","'.join(row))
+        if row:
+            sort: Sort = "reasoning" if self._member in REASONING else "text"
+            texts = unquoted(SEAM.join(row))
             self.said.more(sort, texts)
             if not texts:  # a piece that passes by its frame is not parsed on its way
                 self.said.unknown = "it is not sound JSON"
@@ -134,7 +147,7 @@ class Given:
 class KeptPassThrough(PassThrough):
     """A told.Telling. For answers with one choice."""
 
-    __slots__ = ("_given", "_pieces", "_room")
+    __slots__ = ("_given", "_kept", "_member", "_room", "_texts")
 
     def __init__(
         self,
@@ -147,22 +160,24 @@ class KeptPassThrough(PassThrough):
     ) -> None:
         super().__init__(call, backend=backend, limit=limit, blot=blot, other_reasoning=other_reasoning)
         self._given = Given(call.operation)
-        self._pieces: list[bytes] = []
+        self._kept: list[bytes | Texts] = []
         self._room = KEPT
+        self._texts: list[bytes] = []  # of the events behind those that are kept
+        self._member = ""  # under which name they stand
 
     def feed(self, data: bytes) -> bytes:
-        pieces = self._pieces
         frame = self._frame
-        if frame is not None and self._smooth and (passed := frame.pass_on(data)) is not None:
-            pieces.append(passed)  # as PassThrough has it: nearly every token comes this way
-            if len(pieces) > MOST:
-                self._fold()
-            return passed
+        if frame is not None and self._smooth and (text := frame.texts_in(data)) is not None:
+            texts = self._texts  # as PassThrough has it: nearly every token comes this way
+            texts.append(text)
+            if len(texts) >= MOST:
+                self._keep_texts()
+            return data if frame.as_is else frame.swapped(data, text)
         out = PassThrough.feed(self, data)  # which is cheaper than super()
-        pieces.append(out)
-        self._room -= len(out)
-        if self._room < 0:
-            self._fold()
+        self._keep_texts()
+        self._keep(out, len(out))
+        if self._frame is not None:
+            self._member = self._frame.member
         return out
 
     def told(self, created: int, mint: Mint) -> Told:
@@ -185,8 +200,29 @@ class KeptPassThrough(PassThrough):
         return told_by(given.said, writer, self.usage)
 
     def _fold(self) -> None:
-        pieces, self._pieces, self._room = self._pieces, [], KEPT
+        self._keep_texts()
+        kept, self._kept, self._room = self._kept, [], KEPT
+        pieces: list[bytes] = []
+        for piece in kept:
+            if isinstance(piece, bytes):
+                pieces.append(piece)
+            else:
+                self._given.read(pieces)
+                self._given.add(*piece)
+                pieces = []
         self._given.read(pieces)
+
+    def _keep_texts(self) -> None:
+        texts, self._texts = self._texts, []
+        if texts:
+            joined = SEAM.join(texts)
+            self._keep((self._member, joined), len(joined))
+
+    def _keep(self, piece: bytes | Texts, size: int) -> None:
+        self._kept.append(piece)
+        self._room -= size + OVERHEAD
+        if self._room < 0:
+            self._fold()
 
 
 def reader_of(operation: str, mint: Mint) -> Reader:

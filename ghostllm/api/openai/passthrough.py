@@ -48,7 +48,6 @@ class PassThrough:
     complete = False
     _finished: set[Any]  # of a stream: choices with a finish reason
     _held: events.Held  # of a stream
-    fault: UpstreamError | None = None
     _done = False
     _frame: Frame | None = None
     _learned = 0  # attempts to find a frame
@@ -68,6 +67,7 @@ class PassThrough:
         other_reasoning: bool = False,
     ) -> None:
         self.usage = Usage()
+        self.fault: UpstreamError | None = None
         self._call = call
         self._backend = backend
         self._blot = blot
@@ -100,8 +100,8 @@ class PassThrough:
         """
         if self._smooth:
             frame = self._frame
-            if frame is not None and (out := frame.pass_on(data)) is not None:
-                return out
+            if frame is not None and (texts := frame.texts_in(data)) is not None:
+                return data if frame.as_is else frame.swapped(data, texts)
             style = self._style
             size = len(data)
             if (

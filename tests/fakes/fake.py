@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 20.0
+PATIENCE = 30.0
 """Seconds a condition may take to come true on a busy machine. Nothing passes because of it, only fails."""
 
 

@@ -337,6 +337,13 @@ class Control:
         if wanted and fake.listener is None:
             await fake.listen(fake.port)
         elif not wanted and fake.listener is not None:
+            loop = asyncio.get_running_loop()
+            for sock in fake.listener.sockets:
+                loop.remove_reader(sock.fileno())
+            # asyncio drops what it has just accepted and not yet set up when the server closes: nobody would
+            # ever close such a connection.
+            for _ in range(3):
+                await asyncio.sleep(0)
             fake.listener.close()
             fake.listener = None
             for connection in list(fake.connections):

@@ -8,6 +8,7 @@ import gc
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,9 @@ STATE = [
     responses.COMPONENT, ledger.COMPONENT, configurations.COMPONENT, audit.COMPONENT, keys.COMPONENT,
 ]  # fmt: skip
 """What the state file has."""
+
+LATER = 1.0
+"""Seconds after the start: then what it left out is loaded, on a thread of its own."""
 
 SIDES = (parts.own_side, parts.admin_side)
 """What the servers listen on, and by which limits."""
@@ -264,6 +268,7 @@ class App:
         if self._cluster is not None:
             self._cluster.start(self._own)
         self._watch.follow(None, self._config)
+        asyncio.get_running_loop().call_later(LATER, threading.Thread(target=_load, daemon=True).start)
         self.started.set()
 
     async def _end(self) -> None:
@@ -385,3 +390,8 @@ class App:
 
     def _crashed(self, what: str, error: BaseException) -> None:
         self._log.exception(what, error)
+
+
+def _load() -> None:
+    """What the first of some requests needs, so that neither it nor the others wait for that."""
+    from ghostllm.api import translators  # noqa: F401

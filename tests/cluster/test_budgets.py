@@ -7,7 +7,7 @@ import time
 
 from ghostllm.cluster.budgets import Exhausted, Held, Purse, SharedBudgets
 from tests.cluster.redis_server import RedisServer
-from tests.cluster.test_limits import close, settled
+from tests.cluster.test_limits import LEASE, close, settled
 from tests.cluster.test_link import back, linked
 
 ENDS = time.time() + 86_400
@@ -67,7 +67,7 @@ def test_a_budget_that_is_spent_admits_nothing_not_even_what_costs_nothing(serve
 
 def test_what_a_dead_node_held_is_free_after_its_lease(server: RedisServer):
     async def main():
-        links, (dead, alive) = nodes(server, lease=0.3)
+        links, (dead, alive) = nodes(server, lease=LEASE)
         small = purse(hard=100)
         assert isinstance(await dead.reserve([small], 60), Held)
         kept = await alive.reserve([small], 40)
@@ -76,7 +76,7 @@ def test_what_a_dead_node_held_is_free_after_its_lease(server: RedisServer):
             if isinstance(await alive.reserve([small], 60), Held):
                 break
             await asyncio.sleep(0.02)
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(1.5 * LEASE)
         assert isinstance(await alive.reserve([small], 1), Exhausted)
         kept.settle(None)  # nobody knows: what was held
         await settled(links)

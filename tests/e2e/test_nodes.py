@@ -199,7 +199,7 @@ def test_nodes_hear_of_a_breaker_that_opens(started: Fakes, fakes: Fakes, redis:
 
 
 def test_a_node_that_dies_gives_its_places_back(started: Fakes, fakes: Fakes, redis: RedisServer) -> None:
-    chosen = settings(started, redis, lease=1.0, prefix="dying")
+    chosen = settings(started, redis, lease=2.0, prefix="dying")
     fakes.primary.script({"gate": "never"})
     with serving(chosen, OPS) as one, serving(chosen, OPS) as two:
         with one.open() as raw:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -17,6 +18,7 @@ from ghostllm.errors import GhostError, Overloaded
 from ghostllm.net.address import split_listen
 from ghostllm.net.connection import Connection
 from ghostllm.net.guests import Guests
+from ghostllm.net.loop import NAME
 from ghostllm.net.outbox import Outbox
 from ghostllm.ports import Application
 from ghostllm.wire.h1 import HeadLimits
@@ -136,7 +138,7 @@ class Server:
         if gone:
             await asyncio.sleep(LAST_LOOK)  # whoever has connected by now is accepted
         for listener in gone:
-            listener.close()
+            await listener.close()
 
     async def close(self, drain: float) -> None:
         """Stops listening at once, gives exchanges under way `drain` seconds to finish (0: as long as they
@@ -144,7 +146,7 @@ class Server:
         """
         self.draining = True
         for listener in self._listeners.values():
-            listener.close()
+            await listener.close()
         for connection in list(self._connections):
             connection.shut()
         await self._emptied(drain)
@@ -196,11 +198,18 @@ class Listener:
     def __repr__(self) -> str:
         return f"<Listener {self.name}>"
 
-    def close(self) -> None:
-        if self.server is not None:
-            self.server.close()
-        else:
+    async def close(self) -> None:
+        """Accepts nothing more. What has been accepted lives on."""
+        if self.server is None:
             self.socket.close()
+            return
+        if NAME == "asyncio" and sys.platform != "win32":
+            # It drops what it has accepted and not yet set up when the server closes, and nobody closes that.
+            for sock in self.server.sockets:
+                asyncio.get_running_loop().remove_reader(sock.fileno())
+            for _ in range(3):
+                await asyncio.sleep(0)
+        self.server.close()
 
 
 @contextlib.contextmanager

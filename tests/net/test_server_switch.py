@@ -77,6 +77,29 @@ def test_who_comes_before_the_change_is_served_after_it():
     run(scenario)
 
 
+@pytest.mark.parametrize("turns", range(5))
+def test_nobody_who_comes_while_a_listener_closes_is_left_without_an_end(turns):
+    async def scenario(server, port):
+        late = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
+        for _ in range(turns):  # so far has the loop come with accepting them
+            await asyncio.sleep(0)
+        [listener] = server._listeners.values()
+        await listener.close()
+        for each in late:
+            each.setblocking(False)
+            reader, writer = await asyncio.open_connection(sock=each)
+            writer.write(GET)
+            try:
+                async with asyncio.timeout(20):
+                    data = await reader.read(5)
+            except ConnectionError:
+                data = b""
+            assert data in (b"HTTP/", b"")
+            writer.close()
+
+    run(scenario)
+
+
 def test_who_has_just_come_to_an_address_that_goes_is_served():
     async def scenario(server, port):
         old = server.bound[0]

@@ -53,7 +53,9 @@ class Ollama:
         _answer(exchange, responder, listing.render_tags((model.name, model.info) for model in visible))
 
     def show(self, snapshot: Snapshot, exchange: Exchange, responder: Responder) -> Work | None:
-        name, fields = door.read_model(_json(snapshot, exchange.request))
+        body = _json(snapshot, exchange.request)
+        name, fields = door.read_model(body)
+        check_depth(body, fields, snapshot.json_depth)
         model = _model(snapshot, exchange, name)
         target = _target(model)
         upstream = snapshot.upstreams[target.backend]
@@ -73,12 +75,11 @@ class Ollama:
         request = exchange.request
         body = _json(snapshot, request)
         if request.path == "/api/copy":
-            name, destination = door.read_copy(body)
-            fields = {"source": name, "destination": destination}
+            name, destination, fields = door.read_copy(body)
             require_model(snapshot, exchange, destination)
         else:
             name, fields = door.read_model(body)
-            check_depth(body, fields, snapshot.json_depth)
+        check_depth(body, fields, snapshot.json_depth)
         require_model(snapshot, exchange, name)
         exchange.call = Passage(
             "ollama", "passage", name, body, fields, method=request.method, path=request.path,

@@ -136,3 +136,20 @@ def test_models_are_managed_by_keys_that_may(locked: Gateway, fakes: Fakes) -> N
 def test_a_model_of_another_server_cannot_be_deleted(gateway: Gateway) -> None:
     answer = gateway.ask("DELETE", "/api/delete", {"model": "m"})
     assert answer.status == 501 and "'m'" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/api/show", b'"model":"m"'),
+        ("/api/pull", b'"model":"m"'),
+        ("/api/copy", b'"source":"m","destination":"n"'),
+    ],
+)
+def test_what_is_asked_of_models_is_no_deeper_than_calls(
+    gateway: Gateway, fakes: Fakes, path: str, names: bytes
+) -> None:
+    with_depth = b'{%b,"x":%b}' % (names, b"[" * 1000 + b"]" * 1000)
+    answer = gateway.ask("POST", path, with_depth)
+    assert answer.status == 400 and "deep" in answer.json()["error"]
+    assert not [one for one in fakes.ollama.requests if one.target == path]

@@ -127,13 +127,13 @@ def read_model(body: Body) -> tuple[str, dict[str, Any]]:
     return model, fields
 
 
-def read_copy(body: Body) -> tuple[str, str]:
-    """The source and the destination of a copy. Raises RequestError."""
+def read_copy(body: Body) -> tuple[str, str, dict[str, Any]]:
+    """The source and the destination of a copy, and all its members. Raises RequestError."""
     fields = read_object(body)
     for name in ("source", "destination"):
         if type(fields.get(name)) is not str or not fields[name]:
             raise wrong(fields, name, "the name of a model, a non-empty string")
-    return fields["source"], fields["destination"]
+    return fields["source"], fields["destination"], fields
 
 
 def _flag(fields: dict[str, Any], name: str, *, default: bool) -> bool:

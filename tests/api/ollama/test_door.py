@@ -225,7 +225,8 @@ def test_a_model_without_a_name_is_refused(body, param):
 
 
 def test_a_copy_has_two_ends():
-    assert door.read_copy(b'{"source":"a","destination":"b"}') == ("a", "b")
+    members = {"source": "a", "destination": "b", "x": 1}
+    assert door.read_copy(b'{"source":"a","destination":"b","x":1}') == ("a", "b", members)
     for body, param in ((b'{"source":"a"}', "destination"), (b'{"source":1,"destination":"b"}', "source")):
         with pytest.raises(errors.RequestError) as refused:
             door.read_copy(body)

@@ -142,12 +142,8 @@ class HeldGcra(Gcra):
         """False, and nothing is held, where there is no room for it. slot: `slot_of` the time, to be given
         back with `settle`.
         """
-        if now >= self._due:
+        if now > self.at or now >= self._due:
             self.drain(now)
-        elif now > self.at:
-            level = self.level - (now - self.at) * self.limit
-            self.level = level if level > 0 else 0
-            self.at = now
         held = self.held + cost
         if self.level + held * PERIOD > self.full:
             return False
@@ -165,12 +161,8 @@ class HeldGcra(Gcra):
         """What was held as `cost` has turned out to be `used`. More than that is a debt, which the meter
         drains before it lets anything through. Of what counts as used already nothing comes back.
         """
-        if now >= self._due:
+        if now > self.at or now >= self._due:
             self.drain(now)
-        elif now > self.at:
-            level = self.level - (now - self.at) * self.limit
-            self.level = level if level > 0 else 0
-            self.at = now
         slots = self._slots
         if slot in slots:
             left = slots[slot] - cost

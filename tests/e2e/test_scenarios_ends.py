@@ -238,7 +238,7 @@ def test_the_limit_that_fired_is_named(running: Gateway, fakes: Fakes) -> None:
 def test_a_late_first_token_of_the_last_one_is_better_than_none(running: Gateway, fakes: Fakes) -> None:
     """And a stream that produces is not cut by the limits meant for its start."""
     ask = Ask(stream=True)
-    fakes.primary.script({"token_delay": 0.2, "times": None})  # in all, four times each limit
+    fakes.primary.script({"token_delay": 0.1, "times": None})  # in all, twice each limit
     for door, answer in at_every_door(lambda door: send(running, door, "primary-hasty", ask)).items():
         assert said_whole(door, ask, answer)
     fakes.primary.reset()

@@ -75,8 +75,7 @@ class Attempts(Delivery):
         if upstream is None:
             return UpstreamConnectError(f"backend {target.backend!r} is no longer there")
         router = self._generator.router
-        state = router.states.get(target.backend) or router.state(target.backend)
-        if state.gate is None:
+        if router.state(target.backend).gate is None:
             return self._send_to(target, upstream, 0)
         route = self._route
         full = (route.waiting if self._failover is None and not route.usable else ()) or [target]

@@ -59,10 +59,9 @@ class Generator:
         if exchange.identity.confined:
             assert exchange.call is not None
             require_model(snapshot, exchange, exchange.call.model)
-        waiting = self._reserve(snapshot, exchange)
-        if waiting is None:
-            return self._begin(snapshot, door, exchange, responder)
-        return Deferred(responder, waiting, lambda: self._begin(snapshot, door, exchange, responder))
+        return self.once_booked(
+            snapshot, exchange, responder, lambda: self._begin(snapshot, door, exchange, responder)
+        )
 
     def _begin(self, snapshot: Snapshot, door: Door, exchange: Exchange, responder: Responder) -> Work:
         if snapshot.coalesces:

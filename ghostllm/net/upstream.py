@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from ghostllm.errors import GhostError, UpstreamCut, UpstreamError, UpstreamProtocolError
 from ghostllm.message import Buffers
 from ghostllm.wire.body import ChunkedReader, LengthReader, UntilCloseReader, only_chunk
-from ghostllm.wire.h1 import ResponseHead
+from ghostllm.wire.h1 import ResponseHead, find_head_end
 
 if TYPE_CHECKING:
     from ghostllm.net.client import Client, Sink, UpstreamCall
@@ -143,8 +143,8 @@ class UpstreamConnection(asyncio.Protocol):
             start = max(0, len(self._pending) - 3)
             data = self._pending + data
         while True:
-            end = data.find(b"\r\n\r\n", start) + 4
-            if end < 4:
+            end = find_head_end(data, start)
+            if end < 0:
                 self._wait_for_head(data)
                 return
             head = self._client.heads.read(data[:end], call.request.method)

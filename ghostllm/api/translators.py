@@ -6,16 +6,18 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from ghostllm.api import estimate_prompt, parameters, rescue
-from ghostllm.api.anthropic import request_reader as anthropic
-from ghostllm.api.ollama import request_reader as ollama
-from ghostllm.api.openai import kept, request_writer
-from ghostllm.api.openai import request_reader as openai
-from ghostllm.api.responses import answer_writer
-from ghostllm.api.responses import request_reader as responses
 
-MODULES: tuple[ModuleType, ...] = (
-    anthropic, answer_writer, estimate_prompt, kept, ollama, openai, parameters, request_writer, rescue,
-    responses,
-)  # fmt: skip
-"""With what they need themselves."""
+def load() -> tuple[ModuleType, ...]:
+    """They come with what they need themselves. On any thread."""
+    from ghostllm.api import estimate_prompt, parameters, rescue
+    from ghostllm.api.anthropic import request_reader as anthropic
+    from ghostllm.api.ollama import request_reader as ollama
+    from ghostllm.api.openai import kept, request_writer
+    from ghostllm.api.openai import request_reader as openai
+    from ghostllm.api.responses import answer_writer
+    from ghostllm.api.responses import request_reader as responses
+
+    return (
+        anthropic, answer_writer, estimate_prompt, kept, ollama, openai, parameters, request_writer, rescue,
+        responses,
+    )  # fmt: skip

@@ -22,6 +22,7 @@ from ghostllm.admin import keys as admin_keys
 from ghostllm.admin import routes as admin
 from ghostllm.admin import usage as admin_usage
 from ghostllm.admin.openapi import route as openapi
+from ghostllm.api import translators
 from ghostllm.app import money, parts
 from ghostllm.app.access import Access, shares_keys
 from ghostllm.app.audit import Auditor
@@ -268,7 +269,9 @@ class App:
         if self._cluster is not None:
             self._cluster.start(self._own)
         self._watch.follow(None, self._config)
-        asyncio.get_running_loop().call_later(LATER, threading.Thread(target=_load, daemon=True).start)
+        asyncio.get_running_loop().call_later(
+            LATER, threading.Thread(target=translators.load, daemon=True).start
+        )
         self.started.set()
 
     async def _end(self) -> None:
@@ -390,8 +393,3 @@ class App:
 
     def _crashed(self, what: str, error: BaseException) -> None:
         self._log.exception(what, error)
-
-
-def _load() -> None:
-    """What the first of some requests needs, so that neither it nor the others wait for that."""
-    from ghostllm.api import translators  # noqa: F401

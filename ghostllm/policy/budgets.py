@@ -78,8 +78,10 @@ class Purse:
         self._watch()
 
     def turn(self, today: Today) -> None:
-        """To another day, be it an earlier one."""
+        """To another day, be it an earlier one; nothing happens if it is the same."""
         others, before = self.others, self.today
+        if before is today:
+            return
         if self.in_month:
             others[before.day], others[before.month] = self.in_day, self.in_month
         self.today, self.spent = today, 0
@@ -280,8 +282,7 @@ class Budgets:
         today = self._calendar.at(now)
         largest, told = 0.0, b""
         for purse in purses:
-            if purse.today is not today:
-                purse.turn(today)
+            purse.turn(today)
             if purse.told:  # it is told of a soft budget when that has been crossed
                 share, period = purse.share()
                 if share > largest:
@@ -294,16 +295,14 @@ class Budgets:
         purse = self._purses.get(subject)
         if purse is None:
             return 0, 0
-        if purse.today is not (today := self._calendar.at(now)):
-            purse.turn(today)
+        purse.turn(self._calendar.at(now))
         return purse.in_day, purse.in_month
 
     def told(self, now: float) -> list[dict[str, str | int | None]]:
         """For the admin API: each subject with its budgets (None: none) and what is spent of them."""
         today = self._calendar.at(now)
         for purse in self._purses.values():
-            if purse.today is not today:
-                purse.turn(today)
+            purse.turn(today)
         return [
             {
                 "kind": subject.kind,
@@ -334,16 +333,14 @@ class Budgets:
             return purse
         if purse.budget is not budget:
             purse.adopt(budget)
-        if purse.today is not today:
-            purse.turn(today)
+        purse.turn(today)
         return purse
 
     def _make_room(self, known: int, today: Today) -> None:
         """For each new subject two old ones are looked at, and forgotten if they spent nothing this month."""
         for _ in range(min(2 * (len(self._purses) - known), len(self._purses))):
             subject, purse = next(iter(self._purses.items()))
-            if purse.today is not today:
-                purse.turn(today)
+            purse.turn(today)
             if purse.in_flight or purse.in_month:
                 self._purses.move_to_end(subject)
             else:

@@ -39,10 +39,16 @@ class Reservation:
     __slots__ = ("_accounts", "_meters", "_open", "_slot", "_steady", "lines", "tokens")
 
     def __init__(
-        self, accounts: list[Account], meters: list[HeldGcra], tokens: int, slot: int, steady: Steady
+        self,
+        accounts: list[Account],
+        meters: list[HeldGcra],
+        tokens: int,
+        slot: int,
+        steady: Steady,
+        lines: bytes,
     ) -> None:
         self.tokens = tokens
-        self.lines = b""
+        self.lines = lines
         self._accounts = accounts
         self._meters = meters
         self._slot = slot
@@ -120,10 +126,8 @@ class Limiter:
                 meters.append(account.tokens)
         if len(self._accounts) > known:  # not before: those in hand are in use only now
             self._make_room(known, ticks)
-        reservation = Reservation(accounts, meters, tokens, slot, self._steady)
-        if accounts:
-            reservation.lines = _lines(accounts, ticks)
-        return reservation
+        lines = _lines(accounts, ticks) if accounts else b""
+        return Reservation(accounts, meters, tokens, slot, self._steady, lines)
 
     def sweep(self, now: float, most: int = 256) -> None:
         """Forgets idle subjects among the `most` that were looked at longest ago. For a timer: new subjects

@@ -9,6 +9,7 @@ SAID = """
 import importlib, pkgutil, sys
 import ghostllm.api, ghostllm.app.process, ghostllm.backends.anthropic, ghostllm.backends.ollama
 from ghostllm.api import translators
+translators.load()
 for found in pkgutil.walk_packages(ghostllm.api.__path__, "ghostllm.api."):
     if found.name not in sys.modules:
         print(found.name.removeprefix("ghostllm.api."))
